@@ -1,0 +1,75 @@
+// Package cli is the door of the penstock command: one file per command, each
+// of which composes a world, core and edges and turns flags into their fields.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/alecthomas/kong"
+)
+
+// Streams are the standard streams of a command. Data goes to Out, talk to Err.
+type Streams struct {
+	In  io.Reader
+	Out io.Writer
+	Err io.Writer
+}
+
+// commands is the command list, in the order of --help.
+type commands struct {
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // it failed
+	exitUsage  = 2 // it was asked wrongly
+)
+
+// usageError marks an error as the asker's: wrong flags, a file that does not
+// validate. Main turns it into exit code 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// Main runs one command and returns its exit code.
+func Main(ctx context.Context, args []string, std Streams) int {
+	var cmds commands
+	exited := -1
+	parser, err := kong.New(&cmds,
+		kong.Name("penstock"),
+		kong.Description("Matches the number, the kind and the batch size of model-server replicas to the demand."),
+		kong.Writers(std.Out, std.Err),
+		kong.Exit(func(code int) { exited = code }),
+		kong.UsageOnError(),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(std),
+	)
+	if err != nil {
+		fmt.Fprintf(std.Err, "penstock: %v\n", err)
+		return exitFailed
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	cmd, err := parser.Parse(args)
+	switch {
+	case exited >= 0: // --help has been printed
+		return exited
+	case err != nil:
+		fmt.Fprintf(std.Err, "penstock: %v\n", err)
+		return exitUsage
+	}
+	if err := cmd.Run(); err != nil {
+		fmt.Fprintf(std.Err, "penstock: %v\n", err)
+		if errors.As(err, new(usageError)) {
+			return exitUsage
+		}
+		return exitFailed
+	}
+	return exitOK
+}

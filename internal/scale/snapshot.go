@@ -1,0 +1,43 @@
+package scale
+
+import "time"
+
+// Snapshot is everything that one tick may know. What is not here cannot
+// influence a Decision.
+type Snapshot struct {
+	Now           time.Time
+	Models        []ModelState // sorted by model name
+	Offerings     []Offering   // sorted
+	Fleet         FleetPolicy
+	Interruptions []Interruption
+	// Tick is how often Snapshots are taken; it tells stale from fresh.
+	Tick time.Duration
+}
+
+// ModelState is one Model as it stands.
+type ModelState struct {
+	Model    Model
+	Demand   Demand
+	Replicas []Replica // all but Gone, sorted by ID
+	// ColdStarts are boots that ended since the previous Snapshot.
+	ColdStarts []ColdStart
+	// Failures counts boots that failed in a row, newest last; the world's
+	// back-off runs on it, and sizing must not answer it with more orders.
+	Failures int
+}
+
+// ColdStart is one finished boot.
+type ColdStart struct {
+	Target ScaleTarget
+	Took   time.Duration
+}
+
+// Interrupted returns the Interruption of a Replica, if it has one.
+func (s Snapshot) Interrupted(id ReplicaID) (Interruption, bool) {
+	for _, i := range s.Interruptions {
+		if i.Replica == id {
+			return i, true
+		}
+	}
+	return Interruption{}, false
+}

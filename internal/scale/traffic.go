@@ -1,0 +1,15 @@
+package scale
+
+// Route tells the data plane of one Replica that may be sent requests and how
+// far it may be filled.
+type Route struct {
+	Replica    Replica
+	BatchLimit int // B*: requests at once; 0 means send nothing
+	KVTokens   int // prompt and output tokens at once; 0 means that tokens do not bound it
+}
+
+// Traffic is what the data plane measured of one Model.
+type Traffic struct {
+	Demand Demand
+	Loads  map[ReplicaID]Load // InFlight and Latency of every routed Replica, draining ones included
+}
