@@ -1,0 +1,269 @@
+package admission
+
+import (
+	"slices"
+	"time"
+
+	"github.com/penstock/penstock/internal/scale"
+)
+
+// begin starts an event: old effects are done with, passed deadlines are acted
+// on, and what that made room for is sent.
+func (q *Queue) begin(now time.Time) {
+	if q.lapse(now) {
+		q.release(now)
+	}
+}
+
+// lapse acts on passed deadlines and says whether there were any.
+func (q *Queue) lapse(now time.Time) bool {
+	q.effects = q.effects[:0]
+	lapsed := false
+	for len(q.due) > 0 && !q.due[0].due.After(now) {
+		e := q.due[0]
+		lapsed = true
+		if e.due.Before(e.request.Deadline) { // the end of an avoidance, not of the hold
+			e.avoid = ""
+			e.due = e.request.Deadline
+			q.due.fix(e)
+			continue
+		}
+		q.expire(e, now)
+	}
+	return lapsed
+}
+
+func (q *Queue) newEntry(r scale.Request, now time.Time) *entry {
+	if r.At.IsZero() {
+		r.At = now
+	}
+	if r.Deadline.IsZero() {
+		r.Deadline = r.At.Add(q.limits.SLO.MaxHold)
+	}
+	e := q.spare
+	if e == nil {
+		e = &entry{}
+	} else {
+		q.spare = e.next
+	}
+	q.seq++
+	*e = entry{request: r, seq: q.seq, heapAt: -1}
+	return e
+}
+
+func (q *Queue) forget(e *entry) {
+	delete(q.entries, e.request.ID)
+	*e = entry{next: q.spare}
+	q.spare = e
+}
+
+// place puts an entry that is in no lane into its own, releases whatever may
+// go, and says what became of it.
+func (q *Queue) place(e *entry, now time.Time) {
+	e.heldSince = now
+	e.woke = e.woke || q.fleet.ready == 0
+	q.enqueue(e)
+	q.release(now)
+	if e.lane == nil { // sent
+		return
+	}
+	refused := Why(0)
+	switch {
+	case e.accepted && q.draining:
+		refused = GoingDown
+	case e.accepted:
+	case q.held > q.limits.MaxHeld:
+		refused = TooManyHeld
+	case q.bytes > q.limits.MaxHeldBytes:
+		refused = TooManyBytes
+	}
+	switch {
+	case refused != 0:
+		q.leave(e, now)
+		q.refuse(e, refused)
+		return
+	case !e.request.Deadline.After(now):
+		q.expire(e, now)
+		return
+	}
+	e.accepted = true
+	q.effects = append(q.effects, Effect{Kind: Hold, Request: e.request.ID, Woke: e.woke})
+	if q.fleet.ready == 0 {
+		q.effects = append(q.effects, Effect{Kind: Wake, Request: e.request.ID, Woke: true})
+	}
+}
+
+// release sends held requests while one of them fits a replica.
+func (q *Queue) release(now time.Time) {
+	for q.held > 0 && (q.fleet.open() || q.reserved != nil) {
+		e, to := q.next(now)
+		if e == nil {
+			return
+		}
+		q.leave(e, now)
+		q.send(e, to, now)
+	}
+}
+
+// next returns the request to release and where to, or nothing when none fits.
+func (q *Queue) next(now time.Time) (*entry, *replica) {
+	var blocked *entry // the first in order that fits nowhere
+	for _, c := range q.classes {
+		c.age(now, q.limits.SLO)
+		lanes := [2]*lane{&c.fresh, &c.late}
+		if c.sinceLate >= lateShare-1 {
+			lanes = [2]*lane{&c.late, &c.fresh}
+		}
+		for _, l := range lanes {
+			e, to := q.fitting(l, &blocked)
+			if e == nil {
+				continue
+			}
+			if l == &c.late {
+				c.sinceLate = 0
+			} else if c.late.first != nil {
+				c.sinceLate++
+			}
+			q.pass(blocked)
+			return e, to
+		}
+	}
+	return nil, nil
+}
+
+// fitting returns the first request of a lane that fits a replica.
+func (q *Queue) fitting(l *lane, blocked **entry) (*entry, *replica) {
+	looked := 0
+	for e := l.first; e != nil && looked < window; e = e.next {
+		if to := q.find(e); to != nil {
+			return e, to
+		}
+		if *blocked == nil && e != q.reserved {
+			*blocked = e
+		}
+		looked++
+	}
+	return nil, nil
+}
+
+// find returns the best replica for a held request, if one has room.
+func (q *Queue) find(e *entry) *replica {
+	if e == q.reserved && q.fleet.kept.room() >= e.need() {
+		return q.fleet.kept
+	}
+	var not *replica
+	if e.avoid != "" {
+		not = q.fleet.replicas[e.avoid]
+	}
+	return q.fleet.find(e.need(), not)
+}
+
+// pass notes that a request was overtaken because it fits nowhere. After some
+// times the replica where it will fit soonest is kept free for it; otherwise
+// a stream of small requests could hold a large one back for ever.
+func (q *Queue) pass(e *entry) {
+	if e == nil {
+		return
+	}
+	e.passed++
+	if e.passed >= passesBeforeReserve && q.reserved == nil && q.fleet.keep(e.need(), e.avoid) {
+		q.reserved = e
+	}
+}
+
+func (q *Queue) unreserve() {
+	if q.reserved != nil {
+		q.reserved = nil
+		q.fleet.unkeep()
+	}
+}
+
+// sleep notes that no replica is Ready while requests wait: they are judged by
+// the longest hold from now on, and the first of them asks for a replica if
+// there was one until now.
+func (q *Queue) sleep(wasAwake bool) {
+	asked := !wasAwake
+	for _, c := range q.classes {
+		for e := c.fresh.first; e != nil; e = c.fresh.first {
+			c.fresh.remove(e)
+			e.woke = true
+			c.late.insert(e)
+		}
+		for e := c.late.first; e != nil; e = e.next {
+			e.woke = true
+			if !asked {
+				q.effects = append(q.effects, Effect{Kind: Wake, Request: e.request.ID, Woke: true})
+				asked = true
+			}
+		}
+	}
+}
+
+func (q *Queue) send(e *entry, to *replica, now time.Time) {
+	e.replica = to
+	e.accepted = true
+	q.inFlight++
+	q.fleet.add(to, e)
+	q.effects = append(q.effects, Effect{
+		Kind: Send, Request: e.request.ID, Replica: to.id, Held: e.held, Woke: e.woke,
+	})
+}
+
+func (q *Queue) expire(e *entry, now time.Time) {
+	q.leave(e, now)
+	q.effects = append(q.effects, Effect{Kind: Expire, Request: e.request.ID, Held: e.held, Woke: e.woke})
+	q.forget(e)
+}
+
+func (q *Queue) refuse(e *entry, why Why) {
+	q.effects = append(q.effects, Effect{Kind: Refuse, Request: e.request.ID, Why: why, Held: e.held, Woke: e.woke})
+	q.forget(e)
+}
+
+// enqueue puts an entry into the lane of its priority.
+func (q *Queue) enqueue(e *entry) {
+	c := q.class(e.request.Priority)
+	if e.woke {
+		c.late.insert(e)
+	} else {
+		c.fresh.insert(e)
+	}
+	q.held++
+	q.bytes += e.request.Bytes
+	q.tokens += e.request.PromptTokens
+	e.due = e.request.Deadline
+	if e.avoid != "" && e.avoidUntil.Before(e.due) {
+		e.due = e.avoidUntil
+	}
+	q.due.push(e)
+}
+
+// leave takes an entry out of its lane or away from its replica.
+func (q *Queue) leave(e *entry, now time.Time) {
+	if e.replica != nil {
+		q.fleet.remove(e.replica, e)
+		e.replica = nil
+		q.inFlight--
+		return
+	}
+	if e.lane == nil {
+		return
+	}
+	if e == q.reserved {
+		q.unreserve()
+	}
+	e.lane.remove(e)
+	q.due.remove(e)
+	q.held--
+	q.bytes -= e.request.Bytes
+	q.tokens -= e.request.PromptTokens
+	e.held += now.Sub(e.heldSince)
+}
+
+func (q *Queue) class(priority int) *class {
+	i, found := slices.BinarySearchFunc(q.classes, priority, func(c *class, p int) int { return p - c.priority })
+	if !found {
+		q.classes = slices.Insert(q.classes, i, &class{priority: priority})
+	}
+	return q.classes[i]
+}
