@@ -65,7 +65,7 @@ var owners = map[string][]string{
 	"charm.land/":                         {"internal/cli"},
 	"github.com/HdrHistogram/":            {"internal/load"},
 	"github.com/alecthomas/kong":          {"internal/cli"},
-	"github.com/go-json-experiment/json":  {"internal/gateway"},
+	"github.com/go-json-experiment/json":  {"internal/gateway", "internal/store"},
 	"github.com/netresearch/go-cron":      {"internal/config"},
 	"github.com/pressly/goose":            {"internal/store"},
 	"github.com/prometheus/client_golang": {"internal/gateway", "internal/console", "internal/emulator", "world", "door"},

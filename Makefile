@@ -1,0 +1,65 @@
+# Everything here needs Go, git, make and gcc (for the race detector) only.
+# PENSTOCK_TRACES, where it is set, names the folder of trace files for the
+# tests that read them; it reaches them as it is.
+
+GO ?= go
+LINT = $(GO) tool -modfile=tools/go.mod golangci-lint
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+.PHONY: help
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Run the two-minute demo: emulated model servers, a spike, a report.
+	@$(GO) run ./cmd/penstock demo
+
+.PHONY: test
+test: ## Run all tests, unit and integration, with the race detector.
+	$(GO) test -race -timeout 15m ./...
+
+.PHONY: build
+build: ## Build bin/penstock.
+	$(GO) build -trimpath -o bin/penstock ./cmd/penstock
+
+.PHONY: bench
+bench: ## Run the Go benchmarks.
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+
+.PHONY: check
+check: check-modules check-generated check-format check-lint ## Check formatting, linters, generated files, go.mod.
+
+.PHONY: check-modules
+check-modules:
+	$(GO) mod tidy -diff
+	cd tools && $(GO) mod tidy -diff
+
+.PHONY: check-generated
+check-generated:
+	@$(MAKE) --no-print-directory deps | diff -u deps.txt - || \
+		{ echo 'deps.txt is out of date: read the difference, then run make generate' >&2; exit 1; }
+
+.PHONY: check-format
+check-format:
+	$(LINT) fmt --diff
+
+.PHONY: check-lint
+check-lint:
+	$(LINT) run ./...
+
+.PHONY: fmt
+fmt: ## Format the Go code.
+	$(LINT) fmt
+
+.PHONY: generate
+generate: ## Write the generated files anew.
+	$(MAKE) --no-print-directory deps > deps.txt
+
+# The modules linked into penstock, one a line, so that a new one is a line to
+# be read. One platform is named, so that the list is the same everywhere.
+.PHONY: deps
+deps:
+	@CGO_ENABLED=0 GOOS=linux GOARCH=amd64 $(GO) list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}' ./cmd/penstock \
+		| LC_ALL=C sort -u | grep .
