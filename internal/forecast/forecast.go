@@ -1,0 +1,180 @@
+// Package forecast says what demand is coming over the time that a cold start
+// takes, with a quantile that is calibrated on its own past errors.
+//
+// The method here is a short mean. Its errors at the horizon are kept,
+// normalised by the spread that a Poisson stream of that mean would have, and
+// the wanted quantile of them is what the upper forecast adds: split conformal
+// prediction (Vovk et al. 2005) over a sliding window, as in adaptive
+// conformal inference (Gibbs and Candès 2021) without its gain.
+package forecast
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+const (
+	// bucket is the grain of the demand history.
+	bucket = time.Second
+	// history bounds the demand history, in buckets.
+	history = 120
+	// meanOver is the span of the short mean that is the forecast.
+	meanOver = 15 * time.Second
+	// sustained is the span over which demand counts as really there. The
+	// upper forecast is never below it, so that a forecast cannot argue a
+	// reaction away.
+	sustained = 4 * time.Second
+	// keepErrors is how many past errors calibrate the quantile.
+	keepErrors = 64
+	// priorError stands in for errors not made yet: one standard deviation of
+	// a Poisson stream.
+	priorError = 1.0
+	// priorWeight is how many such errors the prior is worth.
+	priorWeight = 8
+	// checksPerHorizon is how many forecasts are opened for checking within
+	// one horizon; more would only repeat each other.
+	checksPerHorizon = 8
+	// keepChecks bounds the open checks when the horizon shrinks and grows.
+	keepChecks = 4 * checksPerHorizon
+)
+
+// State is what is remembered of one Model's demand. The zero State has seen
+// nothing. It is a value: Observe returns the next one.
+type State struct {
+	Buckets []Bucket  // oldest first
+	Checks  []Check   // forecasts whose time has not come, oldest first
+	Errors  []float64 // normalised errors, oldest first
+}
+
+// Bucket is demand over a span of time.
+type Bucket struct {
+	End  time.Time
+	Span time.Duration
+	Rate float64 // requests/s
+}
+
+// Check is a forecast that waits to be held against what came.
+type Check struct {
+	Due  time.Time
+	Mean float64 // requests/s, as forecast
+}
+
+// Demand is a forecast at one horizon, in requests/s.
+type Demand struct {
+	Mean      float64
+	Upper     float64 // at the quantile asked for
+	Sustained float64 // mean of the last seconds
+}
+
+// Observe adds the rate (requests/s) that was measured up to at, and holds
+// forecasts that have come due against it. A rate that is no newer than the
+// last one changes nothing, so that a repeated Observation is counted once.
+func (s State) Observe(at time.Time, rate float64, horizon time.Duration) State {
+	if math.IsNaN(rate) || math.IsInf(rate, 0) || rate < 0 {
+		return s
+	}
+	s.Buckets = slices.Clone(s.Buckets)
+	span := bucket
+	if n := len(s.Buckets); n > 0 {
+		last := s.Buckets[n-1]
+		if !at.After(last.End) {
+			return s
+		}
+		span = min(at.Sub(last.End), meanOver)
+		if last.Span+span <= bucket {
+			total := last.Span + span
+			rate = (last.Rate*last.Span.Seconds() + rate*span.Seconds()) / total.Seconds()
+			span = total
+			s.Buckets = s.Buckets[:n-1]
+		}
+	}
+	s.Buckets = append(s.Buckets, Bucket{End: at, Span: span, Rate: rate})
+	if extra := len(s.Buckets) - history; extra > 0 {
+		s.Buckets = slices.Delete(s.Buckets, 0, extra)
+	}
+	return s.settle(at).open(at, horizon)
+}
+
+// settle closes the checks that are due.
+func (s State) settle(at time.Time) State {
+	due := 0
+	for due < len(s.Checks) && !s.Checks[due].Due.After(at) {
+		due++
+	}
+	if due == 0 {
+		return s
+	}
+	actual := s.mean(at, sustained)
+	s.Errors = slices.Clone(s.Errors)
+	for _, c := range s.Checks[:due] {
+		s.Errors = append(s.Errors, (actual-c.Mean)/spread(c.Mean))
+	}
+	if extra := len(s.Errors) - keepErrors; extra > 0 {
+		s.Errors = slices.Delete(s.Errors, 0, extra)
+	}
+	s.Checks = slices.Clone(s.Checks[due:])
+	return s
+}
+
+// open records the present forecast for checking, a few within each horizon.
+func (s State) open(at time.Time, horizon time.Duration) State {
+	every := max(horizon/checksPerHorizon, bucket)
+	if n := len(s.Checks); n >= keepChecks || n > 0 && s.Checks[n-1].Due.Sub(at.Add(horizon)) > -every {
+		return s
+	}
+	s.Checks = append(slices.Clone(s.Checks), Check{Due: at.Add(horizon), Mean: s.mean(at, meanOver)})
+	return s
+}
+
+// At forecasts the demand over the coming horizon at a quantile (0..1). Before
+// anything was observed it is zero.
+func (s State) At(now time.Time, quantile float64) Demand {
+	d := Demand{Mean: s.mean(now, meanOver), Sustained: s.mean(now, sustained)}
+	d.Upper = max(d.Mean+s.errorAt(quantile)*spread(d.Mean), d.Sustained)
+	if d.Mean == 0 && d.Sustained == 0 {
+		d.Upper = 0
+	}
+	return d
+}
+
+// errorAt returns the quantile of the kept errors, with the prior mixed in.
+func (s State) errorAt(quantile float64) float64 {
+	errors := make([]float64, 0, keepErrors+priorWeight)
+	errors = append(errors, s.Errors...)
+	for range max(0, priorWeight-len(s.Errors)) {
+		errors = append(errors, priorError)
+	}
+	slices.Sort(errors)
+	i := int(math.Ceil(quantile*float64(len(errors)+1))) - 1
+	return max(0, errors[min(max(i, 0), len(errors)-1)])
+}
+
+// mean returns the time-weighted mean rate of the last span before now. Time
+// without any bucket is not counted as zero.
+func (s State) mean(now time.Time, span time.Duration) float64 {
+	var weight, sum float64
+	for i := len(s.Buckets) - 1; i >= 0; i-- {
+		b := s.Buckets[i]
+		if !b.End.After(now.Add(-span)) {
+			break
+		}
+		begin := b.End.Add(-b.Span)
+		if cut := now.Add(-span); begin.Before(cut) {
+			begin = cut
+		}
+		w := b.End.Sub(begin).Seconds()
+		weight += w
+		sum += w * b.Rate
+	}
+	if weight == 0 {
+		return 0
+	}
+	return sum / weight
+}
+
+// spread is the standard deviation of the mean rate of a Poisson stream over
+// the sustained span, floored at what one request in it amounts to.
+func spread(mean float64) float64 {
+	return math.Sqrt((mean + 1/sustained.Seconds()) / sustained.Seconds())
+}
