@@ -101,7 +101,7 @@ func (q *Queue) release(now time.Time) {
 			return
 		}
 		q.leave(e, now)
-		q.send(e, to, now)
+		q.send(e, to)
 	}
 }
 
@@ -166,7 +166,7 @@ func (q *Queue) pass(e *entry) {
 		return
 	}
 	e.passed++
-	if e.passed >= passesBeforeReserve && q.reserved == nil && q.fleet.keep(e.need(), e.avoid) {
+	if e.passed >= q.patience && q.reserved == nil && q.fleet.keep(e.need(), e.avoid) {
 		q.reserved = e
 	}
 }
@@ -199,7 +199,7 @@ func (q *Queue) sleep(wasAwake bool) {
 	}
 }
 
-func (q *Queue) send(e *entry, to *replica, now time.Time) {
+func (q *Queue) send(e *entry, to *replica) {
 	e.replica = to
 	e.accepted = true
 	q.inFlight++

@@ -94,11 +94,14 @@ type Queue struct {
 	inFlight int
 	draining bool
 	reserved *entry // for whom fleet keeps a replica free
+	patience int    // passesBeforeReserve, fewer in tests
 }
 
 // New returns an empty Queue without replicas.
 func New(l Limits) *Queue {
-	return &Queue{limits: l, entries: map[scale.RequestID]*entry{}, fleet: newFleet()}
+	return &Queue{
+		limits: l, entries: map[scale.RequestID]*entry{}, fleet: newFleet(), patience: passesBeforeReserve,
+	}
 }
 
 // Arrive places a new request: Send, Hold or Refuse. A request without a
@@ -117,7 +120,7 @@ func (q *Queue) Arrive(r scale.Request, now time.Time) []Effect {
 	q.entries[r.ID] = e
 	if q.held == 0 {
 		if to := q.fleet.find(e.need(), nil); to != nil {
-			q.send(e, to, now)
+			q.send(e, to)
 			return q.effects
 		}
 	}
@@ -132,10 +135,12 @@ func (q *Queue) Cancel(id scale.RequestID, now time.Time) []Effect { return q.en
 func (q *Queue) Finish(id scale.RequestID, now time.Time) []Effect { return q.end(id, now) }
 
 func (q *Queue) end(id scale.RequestID, now time.Time) []Effect {
-	q.begin(now)
-	if e := q.entries[id]; e != nil {
+	e := q.entries[id]
+	if e != nil { // first, so that no effect speaks of it any more
 		q.leave(e, now)
 		q.forget(e)
+	}
+	if q.lapse(now) || e != nil {
 		q.release(now)
 	}
 	return q.effects
@@ -198,6 +203,7 @@ func (q *Queue) Drain(now time.Time) []Effect {
 	q.begin(now)
 	q.draining = true
 	for _, c := range q.classes {
+		c.age(now, q.limits.SLO)
 		for _, l := range []*lane{&c.fresh, &c.late} {
 			for e := l.first; e != nil; e = l.first {
 				q.leave(e, now)
@@ -246,6 +252,3 @@ func (q *Queue) ReplicaInFlight(id scale.ReplicaID) int {
 	}
 	return 0
 }
-
-// Limits returns the bounds that the Queue was made with.
-func (q *Queue) Limits() Limits { return q.limits }
