@@ -16,14 +16,21 @@ import (
 // +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h|d))+$`
 type Duration time.Duration
 
-// MarshalText writes whole days as days and everything else as Go does.
+// MarshalText writes whole days as days, and no zero parts.
 func (d Duration) MarshalText() ([]byte, error) {
 	const day = 24 * time.Hour
 	span := time.Duration(d)
 	if span > 0 && span%day == 0 {
 		return fmt.Appendf(nil, "%dd", span/day), nil
 	}
-	return []byte(span.String()), nil
+	written := span.String()
+	if strings.HasSuffix(written, "m0s") {
+		written = strings.TrimSuffix(written, "0s")
+	}
+	if strings.HasSuffix(written, "h0m") {
+		written = strings.TrimSuffix(written, "0m")
+	}
+	return []byte(written), nil
 }
 
 // UnmarshalText reads a Duration. Negative ones and bare numbers are errors.

@@ -1,0 +1,110 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Fault is one thing wrong with a file.
+type Fault struct {
+	File string `json:"file"`
+	Line int    `json:"line"` // from 1; 0 where it is not known
+	Path string `json:"path"` // such as spec.slo.ttft; empty where the fault is with the file
+	Text string `json:"text"` // what was found and what to do
+}
+
+func (f Fault) Error() string {
+	var b strings.Builder
+	b.WriteString(f.File)
+	if f.Line > 0 {
+		fmt.Fprintf(&b, ":%d", f.Line)
+	}
+	if f.Path != "" {
+		b.WriteString(" " + f.Path)
+	}
+	b.WriteString(" " + f.Text)
+	return b.String()
+}
+
+// Faults is everything wrong with a file, in the order of its lines. It is the
+// error that Load returns for a file that could be read.
+type Faults []Fault
+
+func (f Faults) Error() string {
+	lines := make([]string, len(f))
+	for i, fault := range f {
+		lines[i] = fault.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap returns each Fault as an error.
+func (f Faults) Unwrap() []error {
+	errs := make([]error, len(f))
+	for i, fault := range f {
+		errs[i] = fault
+	}
+	return errs
+}
+
+// FaultsOf returns the Faults that an error of Load holds, or nil where the
+// file could not even be read.
+func FaultsOf(err error) Faults {
+	var faults Faults
+	errors.As(err, &faults)
+	return faults
+}
+
+// inOrder returns the faults by line, then path, without repetitions.
+func (f Faults) inOrder() Faults {
+	slices.SortFunc(f, func(a, b Fault) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Text, b.Text))
+	})
+	return slices.Compact(f)
+}
+
+// nearest returns the known word that was probably meant, or "".
+func nearest(word string, known []string) string {
+	best, distance := "", len(word)/2+2
+	for _, candidate := range known {
+		d := editDistance(strings.ToLower(word), strings.ToLower(candidate))
+		if d < distance {
+			best, distance = candidate, d
+		}
+	}
+	return best
+}
+
+// editDistance is Levenshtein's: insertions, deletions and replacements.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}
+
+// didYouMean is the sentence that suggests the nearest known word.
+func didYouMean(word string, known []string) string {
+	if near := nearest(word, known); near != "" {
+		return fmt.Sprintf("Did you mean %s?", near)
+	}
+	if len(known) == 0 {
+		return "Nothing is known here."
+	}
+	return fmt.Sprintf("Known are %s.", strings.Join(known, ", "))
+}
