@@ -81,9 +81,11 @@ func (q *Queue) place(e *entry, now time.Time) {
 	case refused != 0:
 		q.leave(e, now)
 		q.refuse(e, refused)
+		q.release(now) // a replica may have been kept free for it
 		return
 	case !e.request.Deadline.After(now):
 		q.expire(e, now)
+		q.release(now)
 		return
 	}
 	e.accepted = true

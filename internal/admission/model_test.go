@@ -296,7 +296,9 @@ func (m *naive) place(r *naiveRequest, now time.Time) {
 		if len(m.routes) == 0 {
 			m.effects = append(m.effects, Effect{Kind: Wake, Request: r.ID, Woke: true})
 		}
+		return
 	}
+	m.release(now)
 }
 
 func (m *naive) Arrive(r scale.Request, now time.Time) []Effect {
