@@ -8,6 +8,8 @@
 // +groupName=penstock.dev
 package v1alpha1
 
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 // APIVersion is the apiVersion of every object in this package.
 const APIVersion = "penstock.dev/v1alpha1"
 
@@ -17,3 +19,10 @@ const (
 	KindPriceList           = "PriceList"
 	KindFleetPolicy         = "FleetPolicy"
 )
+
+// TypeMeta is apiVersion and kind. Kubernetes' own type, named here so that
+// those who read a file need not know Kubernetes.
+type TypeMeta = metav1.TypeMeta
+
+// ObjectMeta is the metadata of an object, likewise.
+type ObjectMeta = metav1.ObjectMeta

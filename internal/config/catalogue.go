@@ -3,6 +3,7 @@ package config
 import (
 	_ "embed"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,10 +135,8 @@ func (b Builtin) SizeOf(model string) (Size, bool) {
 		name = strings.TrimSuffix(name, suffix)
 	}
 	for _, size := range b.Sizes {
-		for _, known := range size.Names {
-			if known == name {
-				return size, true
-			}
+		if slices.Contains(size.Names, name) {
+			return size, true
 		}
 	}
 	return Size{}, false

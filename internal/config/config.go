@@ -38,7 +38,7 @@ type RunKey struct {
 	Variant string
 }
 
-// Load reads and checks a file. An error is either Faults, all of them, or says
+// Load reads and checks a file. An error is either FaultsError, all of them, or says
 // why the file could not be read.
 func Load(path string) (Config, error) {
 	data, err := os.ReadFile(path)
@@ -71,7 +71,7 @@ type file struct {
 	models    []modelObject
 	lists     []priceListObject
 	fleets    []fleetObject
-	faults    Faults
+	faults    FaultsError
 }
 
 type modelObject struct {

@@ -6,20 +6,18 @@ import (
 	"math"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"github.com/penstock/penstock/api/v1alpha1"
 )
 
 // object is one document of a file: where each of its values stands, and what
 // is wrong with it.
 type object struct {
 	file   string
-	kind   string
 	line   int
 	lines  map[string]int // by path
-	faults *Faults
+	faults *FaultsError
 }
 
 // fault notes something wrong with the value at a path. A path that is not in
@@ -89,7 +87,7 @@ func (o *object) decode(n node, into reflect.Value, path string) {
 	case decoded:
 		target.decode(o, n, path)
 		return
-	case *metav1.ObjectMeta:
+	case *v1alpha1.ObjectMeta:
 		var m metadata
 		o.decode(n, reflect.ValueOf(&m).Elem(), path)
 		target.Name, target.Namespace, target.Labels, target.Annotations = m.Name, m.Namespace, m.Labels, m.Annotations
@@ -98,15 +96,15 @@ func (o *object) decode(n node, into reflect.Value, path string) {
 		o.decodeText(n, target, path)
 		return
 	}
-	switch into.Kind() {
-	case reflect.Pointer:
+	switch kind := into.Kind(); {
+	case kind == reflect.Pointer:
 		into.Set(reflect.New(into.Type().Elem()))
 		o.decode(n, into.Elem(), path)
-	case reflect.Struct:
+	case kind == reflect.Struct:
 		o.decodeStruct(n, into, path)
-	case reflect.Slice:
+	case kind == reflect.Slice:
 		o.decodeSlice(n, into, path)
-	case reflect.Map:
+	case kind == reflect.Map:
 		o.decodeMap(n, into, path)
 	default:
 		o.decodeScalar(n, into, path)
@@ -198,36 +196,48 @@ func (o *object) decodeScalar(n node, into reflect.Value, path string) {
 		o.fault(path, "is %s, where one value is wanted.", n.what())
 		return
 	}
-	switch into.Kind() {
-	case reflect.String:
-		if text, ok := n.value.(string); ok {
-			into.SetString(text)
-			return
+	read, wanted := false, ""
+	switch {
+	case into.Kind() == reflect.String:
+		wanted = "text is wanted: write it in quotes"
+		var written string
+		if written, read = n.value.(string); read {
+			into.SetString(written)
 		}
-		o.fault(path, "is %s, where text is wanted: write it in quotes.", n.what())
-	case reflect.Bool:
-		if truth, ok := n.value.(bool); ok {
+	case into.Kind() == reflect.Bool:
+		wanted = "true or false is wanted"
+		var truth bool
+		if truth, read = n.value.(bool); read {
 			into.SetBool(truth)
-			return
 		}
-		o.fault(path, "is %s, where true or false is wanted.", n.what())
-	case reflect.Int, reflect.Int32, reflect.Int64:
-		whole, ok := n.value.(int)
-		if ok && !into.OverflowInt(int64(whole)) {
+	case into.CanInt():
+		wanted = "a whole number is wanted"
+		var whole int
+		if whole, read = n.value.(int); read {
+			read = !into.OverflowInt(int64(whole))
 			into.SetInt(int64(whole))
-			return
 		}
-		o.fault(path, "is %s, where a whole number is wanted.", n.what())
-	case reflect.Float64:
-		if number, err := strconv.ParseFloat(fmt.Sprint(n.value), 64); err == nil && !math.IsInf(number, 0) && !math.IsNaN(number) {
-			if _, text := n.value.(string); !text {
-				into.SetFloat(number)
-				return
-			}
+	case into.CanFloat():
+		wanted = "a number is wanted"
+		var number float64
+		if number, read = numberOf(n.value); read {
+			into.SetFloat(number)
 		}
-		o.fault(path, "is %s, where a number is wanted.", n.what())
+	}
+	if !read {
+		o.fault(path, "is %s, where %s.", n.what(), wanted)
+	}
+}
+
+// numberOf reads a number that is finite.
+func numberOf(value any) (float64, bool) {
+	switch number := value.(type) {
+	case int:
+		return float64(number), true
+	case float64:
+		return number, !math.IsInf(number, 0) && !math.IsNaN(number)
 	default:
-		o.fault(path, "can not be read: no way to read a %s.", into.Type())
+		return 0, false
 	}
 }
 

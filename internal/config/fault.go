@@ -16,7 +16,8 @@ type Fault struct {
 	Text string `json:"text"` // what was found and what to do
 }
 
-func (f Fault) Error() string {
+// String is the fault in one line, as compilers write theirs.
+func (f Fault) String() string {
 	var b strings.Builder
 	b.WriteString(f.File)
 	if f.Line > 0 {
@@ -29,37 +30,28 @@ func (f Fault) Error() string {
 	return b.String()
 }
 
-// Faults is everything wrong with a file, in the order of its lines. It is the
-// error that Load returns for a file that could be read.
-type Faults []Fault
+// FaultsError is everything wrong with a file, in the order of its lines. It is
+// the error that Load returns for a file that could be read.
+type FaultsError []Fault
 
-func (f Faults) Error() string {
+func (f FaultsError) Error() string {
 	lines := make([]string, len(f))
 	for i, fault := range f {
-		lines[i] = fault.Error()
+		lines[i] = fault.String()
 	}
 	return strings.Join(lines, "\n")
 }
 
-// Unwrap returns each Fault as an error.
-func (f Faults) Unwrap() []error {
-	errs := make([]error, len(f))
-	for i, fault := range f {
-		errs[i] = fault
-	}
-	return errs
-}
-
-// FaultsOf returns the Faults that an error of Load holds, or nil where the
+// FaultsOf returns the faults in an error of Load, or nil where the
 // file could not even be read.
-func FaultsOf(err error) Faults {
-	var faults Faults
+func FaultsOf(err error) []Fault {
+	var faults FaultsError
 	errors.As(err, &faults)
 	return faults
 }
 
 // inOrder returns the faults by line, then path, without repetitions.
-func (f Faults) inOrder() Faults {
+func (f FaultsError) inOrder() FaultsError {
 	slices.SortFunc(f, func(a, b Fault) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Text, b.Text))
 	})

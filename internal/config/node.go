@@ -150,9 +150,8 @@ func (n node) what() string {
 
 // readDocuments splits a file into its documents, empty ones left out. A
 // syntax error ends the reading: what follows it can not be told.
-func readDocuments(file string, data []byte) ([]node, Faults) {
+func readDocuments(file string, data []byte) ([]node, FaultsError) {
 	var documents []node
-	//nolint:staticcheck // the alias is deprecated in favour of a module that stays indirect here
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	for {
 		var n node
@@ -161,7 +160,7 @@ func readDocuments(file string, data []byte) ([]node, Faults) {
 		case errors.Is(err, io.EOF):
 			return documents, nil
 		case err != nil:
-			return documents, Faults{syntaxFault(file, err)}
+			return documents, FaultsError{syntaxFault(file, err)}
 		case n.kind != absent:
 			documents = append(documents, n)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/penstock/penstock/api/v1alpha1"
 	"github.com/penstock/penstock/internal/scale"
 )
 
@@ -37,18 +38,23 @@ func (f *file) checkPrices() {
 			if listed[p.Accelerator] {
 				l.fault(join(at, "accelerator"), "gives %s a second price.", p.Accelerator)
 			}
-			if p.Accelerator == "" && l.has(join(at, "accelerator")) {
-				l.fault(join(at, "accelerator"), "is empty.")
-			}
-			if p.OnDemand <= 0 && l.has(join(at, "onDemand")) {
-				l.fault(join(at, "onDemand"), "is %v. Set it above 0: what an hour costs, also of a machine of your own.", p.OnDemand)
-			}
-			if p.Spot <= 0 && l.has(join(at, "spot")) {
-				l.fault(join(at, "spot"), "is %v. Set it above 0, or leave it out where there is no spot.", p.Spot)
-			}
+			l.checkPrice(p, at)
 			listed[p.Accelerator] = true
 			f.prices[p.Accelerator] = price{onDemand: p.OnDemand, spot: p.Spot}
 		}
+	}
+}
+
+// checkPrice refuses prices of nothing, and those that are no price.
+func (o *object) checkPrice(p v1alpha1.Price, at string) {
+	if p.Accelerator == "" && o.has(join(at, "accelerator")) {
+		o.fault(join(at, "accelerator"), "is empty.")
+	}
+	if p.OnDemand <= 0 && o.has(join(at, "onDemand")) {
+		o.fault(join(at, "onDemand"), "is %v. Set it above 0: what an hour costs, also of a machine of your own.", p.OnDemand)
+	}
+	if p.Spot <= 0 && o.has(join(at, "spot")) {
+		o.fault(join(at, "spot"), "is %v. Set it above 0, or leave it out where there is no spot.", p.Spot)
 	}
 }
 

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/penstock/penstock/api/v1alpha1"
 	"github.com/penstock/penstock/internal/scale"
 )
@@ -34,11 +32,11 @@ const (
 // ServerConfig says how `penstock serve` runs on this machine. There is at most
 // one, it exists only in a file, and everything in it has a default.
 type ServerConfig struct {
-	metav1.TypeMeta `json:",inline"`
+	v1alpha1.TypeMeta `json:",inline"`
 
 	// Without effect.
 	// +optional
-	metav1.ObjectMeta `json:"metadata,omitzero"`
+	v1alpha1.ObjectMeta `json:"metadata,omitzero"`
 
 	// How Penstock runs on this machine.
 	Spec ServerConfigSpec `json:"spec"`
@@ -193,8 +191,8 @@ func (f *file) checkServer() Server {
 		DrainTimeout: o.positive("spec.drainTimeout", spec.DrainTimeout, defaultDrainTimeout),
 		Tick:         o.positive("spec.tick", spec.Tick, defaultTick),
 	}
-	o.checkListen("spec.listen", s.Listen, spec.InsecureListen)
-	o.checkListen("spec.console", s.Console, spec.InsecureListen)
+	o.checkListen("spec.listen", s.Listen)
+	o.checkListen("spec.console", s.Console)
 	if s.Listen == s.Console && !strings.HasSuffix(s.Listen, ":0") {
 		o.fault("spec.console", "is %s, the gateway's address too. Give the console a port of its own.", s.Console)
 	}
@@ -210,7 +208,7 @@ func (f *file) checkServer() Server {
 
 // checkListen refuses an address that is none, and one that other machines
 // reach unless that is said to be wanted.
-func (o *object) checkListen(path, address string, insecure bool) {
+func (o serverObject) checkListen(path, address string) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		o.fault(path, "is %q, which is no address: write it like %s.", address, defaultListen)
@@ -222,7 +220,7 @@ func (o *object) checkListen(path, address string, insecure bool) {
 	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
 		return
 	}
-	if !insecure {
+	if !o.Spec.InsecureListen {
 		o.fault(path, "is %q, which other machines can reach, and there are no API keys: whoever reaches it may use the models. Use 127.0.0.1, or set spec.insecureListen: true.", address)
 	}
 }
