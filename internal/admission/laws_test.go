@@ -234,12 +234,9 @@ func (d *driver) effect(t *rapid.T, e Effect) {
 		if s.at != "" {
 			t.Fatalf("%+v: sent twice, it is at %s", e, s.at)
 		}
-		wasHeld := s.held
 		s.held, s.at = false, e.Replica
 		d.checkSend(t, s)
-		if wasHeld {
-			d.checkOrder(t, s)
-		}
+		d.checkOrder(t, s)
 	case Hold:
 		if s.held || s.at != "" {
 			t.Fatalf("%+v: held already or sent", e)
@@ -298,12 +295,11 @@ func (d *driver) checkSend(t *rapid.T, s *state) {
 	}
 }
 
-// checkOrder holds a release against what still waits.
+// checkOrder holds a send against what still waits.
 func (d *driver) checkOrder(t *rapid.T, s *state) {
-	if d.queue.entries[s.request.ID].passed >= patience {
-		return // a replica may have been kept free for it, which no other could have
-	}
 	late, lateWaits := d.late(s), false
+	// A replica may have been kept free for it, which no other could have.
+	kept := d.queue.entries[s.request.ID].passed >= patience
 	for _, o := range d.states {
 		if o.done || !o.held || o.request.Priority != s.request.Priority {
 			continue
@@ -311,7 +307,7 @@ func (d *driver) checkOrder(t *rapid.T, s *state) {
 		couldGo := o.need() <= s.need() && (o.avoid == "" || !d.now.Before(o.avoidEnds))
 		switch {
 		case d.late(o) == late:
-			if o.request.ID < s.request.ID && couldGo {
+			if o.request.ID < s.request.ID && couldGo && !kept {
 				t.Fatalf("%d was released before %d, which came first and is no larger", s.request.ID, o.request.ID)
 			}
 		case !late && couldGo:
@@ -321,6 +317,9 @@ func (d *driver) checkOrder(t *rapid.T, s *state) {
 	p := s.request.Priority
 	if late || !lateWaits {
 		d.fresh[p] = 0
+		return
+	}
+	if kept {
 		return
 	}
 	if d.fresh[p]++; d.fresh[p] >= lateShare && d.lateHeld(p) <= window {
