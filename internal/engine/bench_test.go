@@ -15,6 +15,7 @@ type steady struct {
 }
 
 func (s *steady) submit(tb testing.TB) {
+	tb.Helper()
 	s.next++
 	// Spread lengths, so that the ends do not come together.
 	job := engine.Job{ID: s.next, PromptTokens: 300 + int(s.next*37%400), OutputTokens: 100 + int(s.next*53%200)}
@@ -24,6 +25,7 @@ func (s *steady) submit(tb testing.TB) {
 }
 
 func (s *steady) iterate(tb testing.TB) int {
+	tb.Helper()
 	it, _ := s.engine.Iterate()
 	for _, e := range it.Emitted {
 		if e.Last {
@@ -34,6 +36,7 @@ func (s *steady) iterate(tb testing.TB) int {
 }
 
 func keep(tb testing.TB, concurrency int) *steady {
+	tb.Helper()
 	s := &steady{engine: engine.New(a100())}
 	for range concurrency {
 		s.submit(tb)

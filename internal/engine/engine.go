@@ -149,7 +149,7 @@ func (e *Engine) Abort(id scale.RequestID) bool {
 // nothing to do. Afterwards the engine stands as at the end of the iteration.
 func (e *Engine) Iterate() (Iteration, bool) {
 	e.emitted, e.started = e.emitted[:0], e.started[:0]
-	it := Iteration{}
+	var it Iteration
 	if e.profile.Tokens() {
 		it = e.batch()
 	} else {

@@ -38,7 +38,8 @@ func (e *Engine) pass(took time.Duration) []sequence {
 			kept = append(kept, s)
 			continue
 		}
-		for !e.emit(&s) {
+		for range s.job.OutputTokens {
+			e.emit(&s)
 		}
 	}
 	return kept
