@@ -44,7 +44,7 @@ func (p *pipes) Accept() (net.Conn, error) {
 
 func (p *pipes) Close() error { p.once.Do(func() { close(p.closed) }); return nil }
 
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+func (*pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
 func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
 	client, server := net.Pipe()
@@ -86,9 +86,10 @@ func arrive(offsets ...time.Duration) func(func(scale.Request, error) bool) {
 
 // asked is what a request's body says.
 type asked struct {
-	Model     string `json:"model"`
-	MaxTokens int    `json:"max_tokens"`
-	Stream    bool   `json:"stream"`
+	ctx       context.Context //nolint:containedctx // of the request that this is
+	Model     string          `json:"model"`
+	MaxTokens int             `json:"max_tokens"`
+	Stream    bool            `json:"stream"`
 	Options   struct {
 		IncludeUsage bool `json:"include_usage"`
 	} `json:"stream_options"`
@@ -96,7 +97,8 @@ type asked struct {
 }
 
 func read(t *testing.T, r *http.Request) asked {
-	var a asked
+	t.Helper()
+	a := asked{ctx: r.Context()}
 	body, err := io.ReadAll(r.Body)
 	if err != nil || json.Unmarshal(body, &a) != nil || len(a.Messages) != 1 {
 		t.Errorf("body %.80q: error %v", body, err)
@@ -114,7 +116,8 @@ func pause(ctx context.Context, d time.Duration) {
 
 // reply writes a verified stream: the first token after ttft, then one each
 // tpot. It stops before token stop.
-func reply(ctx context.Context, w http.ResponseWriter, a asked, ttft, tpot time.Duration, stop int) {
+func reply(w http.ResponseWriter, a asked, ttft, tpot time.Duration, stop int) {
+	ctx := a.ctx
 	w.Header().Set("Content-Type", "text/event-stream")
 	seed := engine.Seed(a.Messages[0].Content)
 	pause(ctx, ttft)
@@ -152,7 +155,7 @@ func TestARequestGoesOutAtItsTimeHoweverSlowTheServerIs(t *testing.T) {
 			mu.Lock()
 			came = append(came, time.Since(began))
 			mu.Unlock()
-			reply(r.Context(), w, read(t, r), time.Minute, 0, 10) // far slower than the arrivals
+			reply(w, read(t, r), time.Minute, 0, 10) // far slower than the arrivals
 		})
 		offsets := []time.Duration{0, 100 * time.Millisecond, 100 * time.Millisecond, 7 * time.Second, 90 * time.Second}
 		g.Requests = arrive(offsets...)
@@ -180,7 +183,7 @@ func TestAnExchangeIsMeasuredFromTheClientsSide(t *testing.T) {
 			if a.Model != "m" || a.MaxTokens != 10 || !a.Stream || !a.Options.IncludeUsage || len(strings.Fields(a.Messages[0].Content)) != 5 || len(a.Messages[0].Content) != 19 {
 				t.Errorf("asked %+v", a)
 			}
-			reply(r.Context(), w, a, 300*time.Millisecond, 20*time.Millisecond, 10)
+			reply(w, a, 300*time.Millisecond, 20*time.Millisecond, 10)
 		})
 		g.Requests = arrive(0)
 		r := run(t, g)
@@ -207,9 +210,7 @@ func TestEveryEndHasItsOutcome(t *testing.T) {
 	}
 	part := func(then http.HandlerFunc) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
-			var a asked
-			_ = json.NewDecoder(r.Body).Decode(&a)
-			reply(r.Context(), w, a, 0, 0, 4)
+			reply(w, read(t, r), 0, 0, 4)
 			then(w, r)
 		}
 	}
@@ -268,7 +269,7 @@ func TestEveryEndHasItsOutcome(t *testing.T) {
 func TestALongStreamIsNotASilentOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := bench(t, func(w http.ResponseWriter, r *http.Request) {
-			reply(r.Context(), w, read(t, r), time.Minute, time.Minute, 10)
+			reply(w, read(t, r), time.Minute, time.Minute, 10)
 		})
 		g.Requests = arrive(0)
 		if r := run(t, g); r.Outcomes[scale.OK] != 1 {
@@ -300,7 +301,7 @@ func TestGoodIsAsTheModelPromises(t *testing.T) {
 					if tc.woke != "" {
 						w.Header().Set(load.HeaderWoke, tc.woke)
 					}
-					reply(r.Context(), w, read(t, r), tc.ttft, tc.tpot, 10)
+					reply(w, read(t, r), tc.ttft, tc.tpot, 10)
 				})
 				g.Requests = arrive(0)
 				if r := run(t, g); r.Outcomes[scale.OK] != 1 || r.Good != tc.good || (r.Woke == 1) != (tc.woke == "true") {
@@ -314,7 +315,7 @@ func TestGoodIsAsTheModelPromises(t *testing.T) {
 func TestAnInterruptedRunGivesGraceThenCancels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := bench(t, func(w http.ResponseWriter, r *http.Request) {
-			reply(r.Context(), w, read(t, r), 8*time.Second, 0, 10)
+			reply(w, read(t, r), 8*time.Second, 0, 10)
 		})
 		g.Grace = 5 * time.Second
 		g.Requests = arrive(0, 5*time.Second, 9*time.Second, 20*time.Second)
@@ -333,7 +334,7 @@ func TestAnInterruptedRunGivesGraceThenCancels(t *testing.T) {
 
 func TestABrokenSeriesEndsArrivalsOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := bench(t, func(w http.ResponseWriter, r *http.Request) { reply(r.Context(), w, read(t, r), time.Second, 0, 10) })
+		g := bench(t, func(w http.ResponseWriter, r *http.Request) { reply(w, read(t, r), time.Second, 0, 10) })
 		torn := errors.New("torn")
 		g.Requests = func(yield func(scale.Request, error) bool) {
 			_ = yield(scale.Request{ID: 1, At: time.Unix(0, 0), OutputTokens: 1}, nil) && yield(scale.Request{}, torn)
@@ -354,7 +355,7 @@ func TestEachRequestGoesToItsModel(t *testing.T) {
 			mu.Lock()
 			got[a.Model]++
 			mu.Unlock()
-			reply(r.Context(), w, a, 0, 0, 10)
+			reply(w, a, 0, 0, 10)
 		})
 		g.Models = append(g.Models, load.Model{Name: "n", Emulated: true})
 		names := []string{"", "m", "n", "n"}
@@ -387,7 +388,7 @@ func TestPromptsDiffer(t *testing.T) {
 			mu.Lock()
 			seen[engine.Seed(a.Messages[0].Content)]++
 			mu.Unlock()
-			reply(r.Context(), w, a, 0, 0, 10)
+			reply(w, a, 0, 0, 10)
 		})
 		g.Requests = arrive(make([]time.Duration, 300)...)
 		if r := run(t, g); r.Outcomes[scale.OK] != 300 || len(seen) != 300 {
@@ -399,7 +400,7 @@ func TestPromptsDiffer(t *testing.T) {
 func TestProgressTellsEachSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := bench(t, func(w http.ResponseWriter, r *http.Request) {
-			reply(r.Context(), w, read(t, r), 1500*time.Millisecond, 0, 10)
+			reply(w, read(t, r), 1500*time.Millisecond, 0, 10)
 		})
 		var got []string
 		g.Progress = func(p load.Progress) {
@@ -428,7 +429,7 @@ func TestConnectionsAreUsedAgainWhileFresh(t *testing.T) {
 				http.Error(w, "no", http.StatusTooManyRequests) // is read to its end as well
 				return
 			}
-			reply(r.Context(), w, read(t, r), 0, 0, 10)
+			reply(w, read(t, r), 0, 0, 10)
 		})
 		transport := g.Client.Transport.(*http.Transport)
 		dial := transport.DialContext
@@ -460,7 +461,7 @@ func TestOverTCP(t *testing.T) {
 			_ = conn.Close()
 			return
 		}
-		reply(r.Context(), w, a, 0, 0, 10)
+		reply(w, a, 0, 0, 10)
 	}))
 	defer server.Close()
 	g := &load.Generator{
