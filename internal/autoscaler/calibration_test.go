@@ -99,7 +99,7 @@ func circulate(t *testing.T, r *rand.Rand, c int, mix [2][]int) (experienced, fl
 			}
 			if em.Last {
 				if l.out > 1 {
-					tpots = append(tpots, (now - l.first).Seconds()/float64(l.out-1))
+					tpots = append(tpots, (now-l.first).Seconds()/float64(l.out-1))
 					sumTPOT += (now - l.first).Seconds()
 					sumTokens += float64(l.out - 1)
 				}

@@ -225,6 +225,36 @@ func (s Server) Solve(slo scale.SLO) Limit {
 	return limit
 }
 
+// Alone returns how many such Replicas, not rounded, carry a rate (requests/s)
+// with headRoom standard deviations of room for bursts, and the mean
+// concurrency at each of them then. The number in the system fluctuates like a
+// Poisson variable of its mean, n·c (infinite-server approximation), so the
+// rule is square-root staffing: n·(B* − c) ≥ headRoom·√(n·c), together with
+// Little's law n = rate·S(c)/c. It returns +Inf when B* is 0.
+func (s Server) Alone(limit Limit, rate, headRoom float64) (replicas, concurrency float64) {
+	if rate <= 0 {
+		return 0, 0
+	}
+	if limit.Batch < 1 {
+		return math.Inf(1), 0
+	}
+	batch := float64(limit.Batch)
+	needed := func(c float64) float64 { return rate * s.Predict(math.Max(1, c), 0.5).Service / c }
+	low, high := 0.0, batch
+	for range 14 {
+		c := (low + high) / 2
+		if n := needed(c); n*(batch-c) >= headRoom*math.Sqrt(n*c) {
+			low = c
+		} else {
+			high = c
+		}
+	}
+	if low == 0 {
+		low = high
+	}
+	return needed(low), low
+}
+
 // breaks returns which part of the SLO does not hold at that concurrency, or 0.
 func (s Server) breaks(slo scale.SLO, concurrency float64) Bound {
 	t := s.Predict(concurrency, slo.Objective)

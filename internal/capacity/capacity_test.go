@@ -83,6 +83,27 @@ func TestConcurrencySolvesLittlesLaw(t *testing.T) {
 	}
 }
 
+func TestAloneLeavesRoomThatShrinksWithScale(t *testing.T) {
+	server := Server{Profile: a100(), Mix: conversation}
+	limit := server.Solve(slo)
+	previous := 0.0
+	for _, rate := range []float64{0.1, 1, 5, 50, 500} {
+		n, c := server.Alone(limit, rate, 1)
+		use := c / float64(limit.Batch)
+		t.Logf("%.1f req/s: %.2f replicas at %.1f of %d", rate, n, c, limit.Batch)
+		if use <= previous || use >= 1 {
+			t.Errorf("%.1f req/s fills replicas to %.2f, the smaller fleet to %.2f", rate, use, previous)
+		}
+		if served := n * c / server.Predict(math.Max(1, c), 0.5).Service; math.Abs(served-rate) > 1e-6*rate {
+			t.Errorf("%.2f replicas at %.2f serve %.3f/s, not %.1f", n, c, served, rate)
+		}
+		previous = use
+	}
+	if n, _ := server.Alone(Limit{}, 1, 1); !math.IsInf(n, 1) {
+		t.Errorf("without a batch limit %v replicas suffice", n)
+	}
+}
+
 func TestModelsWithoutTokens(t *testing.T) {
 	p := scale.Profile{Service: scale.ServiceTime{Mean: 4 * time.Second, CV: 0.6, Concurrency: 8}}
 	limit := Server{Profile: p}.Solve(scale.SLO{Latency: 20 * time.Second, Objective: 0.99})

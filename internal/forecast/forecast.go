@@ -2,7 +2,7 @@
 // takes, with a quantile that is calibrated on its own past errors.
 //
 // The method here is a short mean. Its errors at the horizon are kept,
-// normalised by the spread that a Poisson stream of that mean would have, and
+// normalised by the spread that a stream of that mean would have, and
 // the wanted quantile of them is what the upper forecast adds: split conformal
 // prediction (Vovk et al. 2005) over a sliding window, as in adaptive
 // conformal inference (Gibbs and Candès 2021) without its gain.
@@ -27,11 +27,18 @@ const (
 	sustained = 4 * time.Second
 	// keepErrors is how many past errors calibrate the quantile.
 	keepErrors = 64
-	// priorError stands in for errors not made yet: one standard deviation of
-	// a Poisson stream.
+	// priorError stands in for errors not made yet: one standard deviation.
 	priorError = 1.0
 	// priorWeight is how many such errors the prior is worth.
 	priorWeight = 8
+	// maxError bounds a kept error. A larger one was a step, which the sustained
+	// rate follows by itself; kept, it would widen the band for minutes after.
+	maxError = 4.0
+	// drift is the relative spread that even large streams have, beside the
+	// Poisson one that shrinks with their size.
+	drift = 0.1
+	// maxRate is more than any gateway sees; a larger rate is a broken counter.
+	maxRate = 1e9
 	// checksPerHorizon is how many forecasts are opened for checking within
 	// one horizon; more would only repeat each other.
 	checksPerHorizon = 8
@@ -69,9 +76,10 @@ type Demand struct {
 
 // Observe adds the rate (requests/s) that was measured up to at, and holds
 // forecasts that have come due against it. A rate that is no newer than the
-// last one changes nothing, so that a repeated Observation is counted once.
+// last one changes nothing, so that a repeated Observation is counted once; nor
+// does one that cannot be true.
 func (s State) Observe(at time.Time, rate float64, horizon time.Duration) State {
-	if math.IsNaN(rate) || math.IsInf(rate, 0) || rate < 0 {
+	if math.IsNaN(rate) || rate < 0 || rate > maxRate {
 		return s
 	}
 	s.Buckets = slices.Clone(s.Buckets)
@@ -108,7 +116,7 @@ func (s State) settle(at time.Time) State {
 	actual := s.mean(at, sustained)
 	s.Errors = slices.Clone(s.Errors)
 	for _, c := range s.Checks[:due] {
-		s.Errors = append(s.Errors, (actual-c.Mean)/spread(c.Mean))
+		s.Errors = append(s.Errors, max(-maxError, min(maxError, (actual-c.Mean)/spread(c.Mean))))
 	}
 	if extra := len(s.Errors) - keepErrors; extra > 0 {
 		s.Errors = slices.Delete(s.Errors, 0, extra)
@@ -173,8 +181,10 @@ func (s State) mean(now time.Time, span time.Duration) float64 {
 	return sum / weight
 }
 
-// spread is the standard deviation of the mean rate of a Poisson stream over
-// the sustained span, floored at what one request in it amounts to.
+// spread is the standard deviation of the mean rate over the sustained span:
+// that of a Poisson stream, floored at what one request in it amounts to, and
+// the drift of its mean.
 func spread(mean float64) float64 {
-	return math.Sqrt((mean + 1/sustained.Seconds()) / sustained.Seconds())
+	poisson := (mean + 1/sustained.Seconds()) / sustained.Seconds()
+	return math.Sqrt(poisson + drift*mean*drift*mean)
 }

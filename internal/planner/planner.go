@@ -64,6 +64,9 @@ func Solve(p Problem) Solution {
 		return Solution{Replicas: s.counts, Carried: 1, Optimal: true}
 	}
 	s.visit(0, 1, 0)
+	if s.found == nil { // the maxima suffice by no more than rounding
+		return s.everything()
+	}
 	return s.solution(s.found, s.nodes < maxNodes)
 }
 

@@ -1,0 +1,192 @@
+package autoscaler
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/penstock/penstock/internal/capacity"
+	"github.com/penstock/penstock/internal/planner"
+	"github.com/penstock/penstock/internal/scale"
+)
+
+// size is what one Variant can carry now.
+type size struct {
+	variant     scale.Variant
+	limit       capacity.Limit
+	alone       float64 // replicas that would carry the whole demand, not rounded
+	concurrency float64 // mean at each of them then
+	infeasible  bool    // not even one request at a time holds the SLO
+}
+
+// size forecasts the demand and sizes every variant for it.
+func (t *tick) size() {
+	demand := t.memory.Forecast.At(t.snapshot.Now, quantile)
+	t.forecast = scale.Forecast{
+		Model: t.state.Model.Name, Horizon: t.horizon(), Quantile: quantile,
+		Mean: demand.Mean, Upper: demand.Upper,
+		PromptTokens: t.mix.Prompt, LongPrompt: t.mix.LongPrompt, OutputTokens: t.mix.Output,
+	}
+	t.backlog = t.backlogRate()
+	for _, v := range t.state.Model.Variants {
+		server := capacity.Server{Profile: v.Profile, Learned: t.memory.variant(v.Name).Learned, Mix: t.mix}
+		s := size{variant: v, limit: server.Solve(t.state.Model.SLO)}
+		if s.limit.Batch == 0 && s.limit.Bound != capacity.ByMemory {
+			// Late is better than never: one at a time, and the Plan says so.
+			s.infeasible, s.limit.Batch, s.limit.PerReplica = true, 1, 1/s.limit.At.Service
+		}
+		s.alone, s.concurrency = server.Alone(s.limit, t.forecast.Upper+t.backlog, headRoom)
+		t.sizes = append(t.sizes, s)
+	}
+}
+
+// plan asks the planner for the cheapest allocation.
+func (t *tick) plan() scale.Plan {
+	plan := scale.Plan{Model: t.state.Model.Name}
+	problem := t.problem()
+	solution := planner.Solve(problem)
+	for i, c := range problem.Choices {
+		s := t.sizeOf(c.Target.Variant)
+		plan.Allocations = append(plan.Allocations, scale.Allocation{
+			Target: c.Target, Replicas: solution.Replicas[i],
+			BatchLimit: s.limit.Batch, KVTokens: s.limit.KVTokens, PerReplica: s.limit.PerReplica,
+			CostPerHour: float64(solution.Replicas[i]) * c.PricePerHour,
+		})
+		plan.CostPerHour += float64(solution.Replicas[i]) * c.PricePerHour
+		plan.Required = max(plan.Required, finite(s.alone)*s.concurrency)
+	}
+	plan.Reasons = t.why(problem, solution)
+	return plan
+}
+
+func (t *tick) sizeOf(variant string) size {
+	i := slices.IndexFunc(t.sizes, func(s size) bool { return s.variant.Name == variant })
+	return t.sizes[i]
+}
+
+// problem lists every target of the Model, sorted, with what it can carry.
+func (t *tick) problem() planner.Problem {
+	var p planner.Problem
+	for _, s := range t.sizes {
+		for _, capacityType := range s.variant.Capacities {
+			target := scale.ScaleTarget{Model: t.state.Model.Name, Variant: s.variant.Name, Capacity: capacityType}
+			price, most := t.offer(s.variant, capacityType)
+			p.Choices = append(p.Choices, planner.Choice{
+				Target: target, Alone: s.alone, PricePerHour: price,
+				StartPerHour: price * float64(t.boot(s.variant.Name)) / float64(amortise),
+				Current:      t.serving(target), Max: most,
+			})
+		}
+	}
+	slices.SortFunc(p.Choices, func(a, b planner.Choice) int { return a.Target.Compare(b.Target) })
+	return p
+}
+
+// offer returns the price of one replica and how many there can be at most.
+func (t *tick) offer(v scale.Variant, capacityType scale.CapacityType) (price float64, most int) {
+	most = min(v.Max, t.state.Model.Replicas.Max)
+	best, slots, limited := math.Inf(1), 0, false
+	for _, o := range t.snapshot.Offerings {
+		if o.Accelerator == v.Accelerator.Type && o.Capacity == capacityType {
+			best = min(best, o.PricePerHour)
+			slots += o.Slots
+			limited = limited || o.Limited
+		}
+	}
+	if limited {
+		most = min(most, slots/max(1, v.Accelerator.Count))
+	}
+	if math.IsInf(best, 1) {
+		return 0, 0 // nothing of it is for sale
+	}
+	return best * float64(v.Accelerator.Count), most
+}
+
+func (t *tick) serving(target scale.ScaleTarget) int {
+	n := 0
+	for _, r := range t.state.Replicas {
+		if r.Target == target && r.Serving() {
+			n++
+		}
+	}
+	return n
+}
+
+// why explains the Plan.
+func (t *tick) why(p planner.Problem, s planner.Solution) []scale.Reason {
+	var out []scale.Reason
+	add := func(code scale.ReasonCode, format string, args ...any) {
+		out = append(out, scale.Reason{Code: code, Text: fmt.Sprintf(format, args...)})
+	}
+	for i, c := range p.Choices {
+		if s.Replicas[i] == 0 {
+			continue
+		}
+		size := t.sizeOf(c.Target.Variant)
+		add(scale.ReasonDemand, "%d on %s: %.3g req/s in %s (p%.0f); one serves %.3g within the SLO, %d at once, bound by %s",
+			s.Replicas[i], c.Target.Variant, t.forecast.Upper, seconds(t.forecast.Horizon), 100*quantile,
+			size.limit.PerReplica, size.limit.Batch, size.limit.Bound)
+		if size.infeasible {
+			add(scale.ReasonInfeasible, "%s misses the SLO even with one request at a time: %s",
+				c.Target.Variant, missing(size.limit.At, t.state.Model.SLO))
+		}
+	}
+	if t.backlog > 0 {
+		add(scale.ReasonBacklog, "%.0f requests are held; %.3g req/s more serve them in time", t.state.Demand.Held.Value, t.backlog)
+	}
+	if s.Carried < 1-1e-6 && t.forecast.Upper+t.backlog > 0 {
+		add(scale.ReasonMax, "All that may run carries %.0f %% of the demand", 100*s.Carried)
+	}
+	if r, ok := t.cheaper(p, s); ok {
+		out = append(out, r)
+	}
+	if len(out) == 0 {
+		add(scale.ReasonSteady, "Nothing is asked of %s", t.state.Model.Name)
+	}
+	return out
+}
+
+// cheaper says so when the Plan leaves a variant that runs for another.
+func (t *tick) cheaper(p planner.Problem, s planner.Solution) (scale.Reason, bool) {
+	gains, loses := -1, -1
+	for i, c := range p.Choices {
+		switch {
+		case s.Replicas[i] > c.Current:
+			gains = i
+		case s.Replicas[i] < c.Current:
+			loses = i
+		}
+	}
+	if gains < 0 || loses < 0 || p.Choices[gains].Target.Variant == p.Choices[loses].Target.Variant {
+		return scale.Reason{}, false
+	}
+	a, b := p.Choices[gains], p.Choices[loses]
+	return scale.Reason{Code: scale.ReasonCheaper, Text: fmt.Sprintf("%s carries this demand for $%.2f/h, %s for $%.2f/h",
+		a.Target.Variant, finite(math.Ceil(a.Alone))*a.PricePerHour, b.Target.Variant, finite(math.Ceil(b.Alone))*b.PricePerHour)}, true
+}
+
+// missing names the part of the SLO that a lone request breaks.
+func missing(at capacity.Times, slo scale.SLO) string {
+	ms := func(s float64) string { return fmt.Sprintf("%.0f ms", 1e3*s) }
+	switch {
+	case !slo.Tokens():
+		return fmt.Sprintf("latency %s of %v", ms(at.Service), slo.Latency)
+	case at.TPOTTail > slo.TPOT.Seconds():
+		return fmt.Sprintf("TPOT %s of %v", ms(at.TPOTTail), slo.TPOT)
+	default:
+		return fmt.Sprintf("TTFT %s of %v", ms(at.TTFTTail), slo.TTFT)
+	}
+}
+
+func finite(x float64) float64 {
+	if math.IsInf(x, 0) || math.IsNaN(x) {
+		return 0
+	}
+	return x
+}
+
+func seconds(d time.Duration) string {
+	return cmp.Or(d.Round(time.Second), time.Second).String()
+}

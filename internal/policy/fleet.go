@@ -1,0 +1,207 @@
+package policy
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/penstock/penstock/internal/scale"
+)
+
+// fleet is all cases together, in the order in which they may take what is
+// scarce: by priority, then by name.
+type fleet struct {
+	cases []*Case
+}
+
+func fleetOf(cases []Case) fleet {
+	f := fleet{cases: make([]*Case, len(cases))}
+	for i := range cases {
+		f.cases[i] = &cases[i]
+	}
+	slices.SortStableFunc(f.cases, func(a, b *Case) int {
+		return cmp.Or(
+			cmp.Compare(b.State.Model.Priority, a.State.Model.Priority),
+			cmp.Compare(a.State.Model.Name, b.State.Model.Name))
+	})
+	return f
+}
+
+// rates limits replicas per minute over all models.
+func (f fleet) rates(s scale.Snapshot) {
+	limits := s.Fleet.Limits
+	up, down := unlimited, unlimited
+	if limits.UpPerMinute > 0 {
+		up = limits.UpPerMinute
+	}
+	if limits.DownPerMinute > 0 {
+		down = limits.DownPerMinute
+	}
+	for _, c := range f.cases {
+		movedUp, movedDown := c.moved()
+		up, down = up-movedUp, down-movedDown
+	}
+	for _, c := range f.cases {
+		if c.State.Model.Mode != scale.Auto {
+			continue
+		}
+		up = c.slowUp(up, reason(scale.ReasonFleetUpRate, "Slowed: the fleet may start %d replicas a minute", limits.UpPerMinute))
+		down = c.slowDown(down, reason(scale.ReasonFleetDownRate, "Slowed: the fleet may drain %d replicas a minute", limits.DownPerMinute))
+	}
+}
+
+// costCap cuts the fleet to what it may cost an hour, models of the lowest
+// priority first.
+func (f fleet) costCap(s scale.Snapshot) {
+	limit := s.Fleet.Limits.CostPerHour
+	if limit <= 0 {
+		return
+	}
+	sum := 0.0
+	for _, c := range f.cases {
+		sum += c.cost()
+	}
+	wanted := sum
+	for _, c := range slices.Backward(f.cases) {
+		if c.State.Model.Mode != scale.Auto {
+			continue
+		}
+		for sum > limit+cent && c.total() > 0 {
+			before := c.cost()
+			c.cut(c.total()-1, reason(scale.ReasonFleetCostCap, "Wanted $%.2f/h, allowed $%.2f/h: the cost limit of the fleet", wanted, limit))
+			sum += c.cost() - before
+		}
+		for i := range c.targets {
+			c.targets[i].reasons = slices.Compact(c.targets[i].reasons)
+		}
+	}
+}
+
+// pool is the accelerators of one type and capacity type.
+type pool struct {
+	accelerator string
+	capacity    scale.CapacityType
+}
+
+// slots gives free accelerators to models in order of priority. A Model that
+// finds too few takes those of models that are idle, if these matter less; it
+// has them when the idle replica has drained, and waits until then.
+func (f fleet) slots(s scale.Snapshot) {
+	free, coming := f.free(s)
+	for _, c := range f.cases {
+		if c.State.Model.Mode != scale.Auto {
+			continue // starts nothing
+		}
+		for _, t := range c.cheapestFirst() {
+			p := pool{t.variant.Accelerator.Type, t.Target.Capacity}
+			left, limited := free[p]
+			if !limited {
+				continue
+			}
+			need := t.starts() * t.variant.Accelerator.Count
+			if need <= left {
+				free[p] = left - need
+				continue
+			}
+			missing := need - left
+			got := f.take(c, p, missing-coming[p])
+			t.to = t.steady() + left/t.variant.Accelerator.Count
+			free[p] = left % t.variant.Accelerator.Count
+			coming[p] = max(0, coming[p]+got-missing)
+			if got > 0 {
+				t.because(scale.ReasonTakingSlot, "Waits for %d %s that idle models of lower priority give up", got, p.accelerator)
+			} else {
+				t.because(scale.ReasonNoSlot, "Allowed %d: %d %s short, none is free", t.to, missing, p.accelerator)
+			}
+		}
+	}
+}
+
+// free returns the accelerators of each limited pool that nothing occupies,
+// and those that replicas being drained will give back.
+func (f fleet) free(s scale.Snapshot) (free, coming map[pool]int) {
+	free, coming = map[pool]int{}, map[pool]int{}
+	for _, o := range s.Offerings {
+		if o.Limited {
+			free[pool{o.Accelerator, o.Capacity}] += o.Slots
+		}
+	}
+	for _, c := range f.cases {
+		for i := range c.targets {
+			t := &c.targets[i]
+			p := pool{t.variant.Accelerator.Type, t.Target.Capacity}
+			if _, limited := free[p]; !limited {
+				continue
+			}
+			free[p] -= (len(t.serving) + t.draining) * t.variant.Accelerator.Count
+			if c.State.Model.Mode == scale.Auto {
+				coming[p] += (t.draining + t.drains()) * t.variant.Accelerator.Count
+			} else {
+				coming[p] += t.draining * t.variant.Accelerator.Count
+			}
+		}
+	}
+	for p, n := range free {
+		free[p] = max(0, n)
+	}
+	return free, coming
+}
+
+// idleEnough is how long a Model of equal priority must have been idle before
+// a waiting one may take its accelerator.
+const idleEnough = 5 * time.Second
+
+// take drains idle replicas of other models until so many accelerators will
+// come free, the least important models first, and returns how many will.
+func (f fleet) take(by *Case, p pool, missing int) int {
+	got := 0
+	for _, c := range slices.Backward(f.cases) {
+		if got >= missing {
+			break
+		}
+		if c == by || !c.givesTo(by) {
+			continue
+		}
+		spare := c.total() - c.floor()
+		for i := range c.targets {
+			t := &c.targets[i]
+			if (pool{t.variant.Accelerator.Type, t.Target.Capacity}) != p {
+				continue
+			}
+			for _, r := range t.idle() {
+				if got >= missing || spare <= 0 || t.to == 0 {
+					break
+				}
+				t.to, spare = t.to-1, spare-1
+				t.giving = append(t.giving, r)
+				got += t.variant.Accelerator.Count
+				t.because(scale.ReasonGivingSlot, "Down to %d: idle, and %s (priority %d) waits for %s",
+					t.to, by.State.Model.Name, by.State.Model.Priority, p.accelerator)
+			}
+		}
+	}
+	return got
+}
+
+// givesTo says whether an idle Model must make room for a waiting one: when it
+// matters less, or matters as much and the other has nothing at all.
+func (c *Case) givesTo(by *Case) bool {
+	if c.State.Model.Mode != scale.Auto || c.busy() || c.idleFor() < idleEnough || c.Signals != Fresh {
+		return false
+	}
+	mine, theirs := c.State.Model.Priority, by.State.Model.Priority
+	return mine < theirs || mine == theirs && by.serving() == 0
+}
+
+// idle returns the replicas without a request, those started last first.
+func (t *target) idle() []scale.ReplicaID {
+	replicas := slices.Clone(t.serving)
+	slices.SortStableFunc(replicas, t.compareVictims)
+	var out []scale.ReplicaID
+	for _, r := range replicas {
+		if r.Load.InFlight.Value == 0 && !slices.Contains(t.giving, r.ID) && !contains(t.taken, r.ID) {
+			out = append(out, r.ID)
+		}
+	}
+	return out
+}

@@ -1,0 +1,63 @@
+package policy
+
+import "github.com/penstock/penstock/internal/scale"
+
+// missingSignals holds what runs when the Model's traffic is not known: absent
+// is not zero and stale is not fresh. What the data that is left asks for
+// beyond that is still granted.
+func missingSignals(c *Case) {
+	if c.Signals == Fresh {
+		return
+	}
+	for i := range c.targets {
+		t := &c.targets[i]
+		if t.to >= t.steady() {
+			continue
+		}
+		t.to = t.steady()
+		if c.Signals == Missing {
+			t.because(scale.ReasonMissingSignals, "Kept %d: traffic was never measured; no scale-down on missing data", t.to)
+		} else {
+			t.because(scale.ReasonStaleSignals, "Kept %d: traffic was last measured %s ago; no scale-down on stale data", t.to, span(c.Age))
+		}
+	}
+}
+
+// fullCache is the KV-cache use from which an engine soon preempts requests.
+const fullCache = 0.95
+
+// overload vetoes scale-down while any replica, or the gateway for want of
+// replicas, has more work than it can take. One is enough: a mean would hide it.
+func overload(c *Case) {
+	why := c.overloaded()
+	if why == "" {
+		return
+	}
+	for i := range c.targets {
+		if t := &c.targets[i]; t.to < t.steady() {
+			t.to = t.steady()
+			t.because(scale.ReasonOverload, "Kept %d: %s", t.to, why)
+		}
+	}
+}
+
+func (c *Case) overloaded() string {
+	maxAge := staleAfter
+	if held := c.State.Demand.Held; held.Fresh(c.now, maxAge) && held.Value > 0 && c.serving() > 0 {
+		return reason(0, "%.0f requests are held", held.Value).Text
+	}
+	for i := range c.targets {
+		for _, r := range c.targets[i].serving {
+			load := r.Load
+			switch {
+			case load.KVCacheUsage.Fresh(c.now, maxAge) && load.KVCacheUsage.Value >= fullCache:
+				return reason(0, "the KV cache of %s is %.0f %% full", r.ID, 100*load.KVCacheUsage.Value).Text
+			case load.Waiting.Fresh(c.now, maxAge) && load.Waiting.Value >= 1:
+				return reason(0, "%.0f requests queue inside %s", load.Waiting.Value, r.ID).Text
+			case load.InFlight.Fresh(c.now, maxAge) && load.InFlight.Value > float64(c.targets[i].BatchLimit):
+				return reason(0, "%s has %.0f requests, above its batch limit of %d", r.ID, load.InFlight.Value, c.targets[i].BatchLimit).Text
+			}
+		}
+	}
+	return ""
+}

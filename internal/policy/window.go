@@ -1,0 +1,44 @@
+package policy
+
+import (
+	"time"
+
+	"github.com/penstock/penstock/internal/scale"
+)
+
+// Wish is what a target was wished to have at one instant.
+type Wish struct {
+	Target   scale.ScaleTarget
+	At       time.Time
+	Replicas int
+}
+
+// window keeps every target at the largest wish of the scale-down window. Only
+// wishes that are a maximum of what came after them are remembered, so that a
+// window of an hour costs no more than one of a minute. It comes before the
+// rules that merely hold what runs: what was held is not a wish.
+func window(c *Case) {
+	span := c.State.Model.ScaleDownWindow
+	next := make([]Wish, 0, len(c.Memory.Wishes)+len(c.targets))
+	for i := range c.targets {
+		t := &c.targets[i]
+		bound := min(t.to, t.variant.Max)
+		var largest Wish
+		for _, w := range c.Memory.Wishes {
+			if w.Target != t.Target || c.now.Sub(w.At) >= span || w.Replicas <= bound {
+				continue
+			}
+			if w.Replicas > largest.Replicas {
+				largest = w
+			}
+			next = append(next, w)
+		}
+		next = append(next, Wish{Target: t.Target, At: c.now, Replicas: bound})
+		if largest.Replicas > t.to {
+			t.to = min(largest.Replicas, t.variant.Max)
+			t.because(scale.ReasonStabilisation, "Kept %d: wished at %s; may fall to %d at %s",
+				t.to, clock(largest.At), bound, clock(largest.At.Add(span)))
+		}
+	}
+	c.Memory.Wishes = next
+}
