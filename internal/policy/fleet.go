@@ -77,10 +77,24 @@ func (f fleet) costCap(s scale.Snapshot) {
 	}
 }
 
-// pool is the accelerators of one type and capacity type.
+// pool is accelerators of one type that are counted together.
 type pool struct {
 	accelerator string
-	capacity    scale.CapacityType
+	name        string
+}
+
+// poolOf returns the limited pool that a target draws on.
+func poolOf(s scale.Snapshot, t *target) (pool, bool) {
+	for _, o := range s.Offerings {
+		if o.Limited && o.Accelerator == t.variant.Accelerator.Type && o.Capacity == t.Target.Capacity {
+			return poolOfOffering(o), true
+		}
+	}
+	return pool{}, false
+}
+
+func poolOfOffering(o scale.Offering) pool {
+	return pool{o.Accelerator, cmp.Or(o.Pool, o.Capacity.String())}
 }
 
 // slots gives free accelerators to models in order of priority. A Model that
@@ -93,18 +107,18 @@ func (f fleet) slots(s scale.Snapshot) {
 			continue // starts nothing
 		}
 		for _, t := range c.cheapestFirst() {
-			p := pool{t.variant.Accelerator.Type, t.Target.Capacity}
-			left, limited := free[p]
+			p, limited := poolOf(s, t)
 			if !limited {
 				continue
 			}
+			left := free[p]
 			need := t.starts() * t.variant.Accelerator.Count
 			if need <= left {
 				free[p] = left - need
 				continue
 			}
 			missing := need - left
-			got := f.take(c, p, missing-coming[p])
+			got := f.take(s, c, p, missing-coming[p])
 			t.to = t.steady() + left/t.variant.Accelerator.Count
 			free[p] = left % t.variant.Accelerator.Count
 			coming[p] = max(0, coming[p]+got-missing)
@@ -122,15 +136,17 @@ func (f fleet) slots(s scale.Snapshot) {
 func (f fleet) free(s scale.Snapshot) (free, coming map[pool]int) {
 	free, coming = map[pool]int{}, map[pool]int{}
 	for _, o := range s.Offerings {
-		if o.Limited {
-			free[pool{o.Accelerator, o.Capacity}] += o.Slots
+		if o.Limited && o.Pool != "" {
+			free[poolOfOffering(o)] = o.Slots
+		} else if o.Limited {
+			free[poolOfOffering(o)] += o.Slots // over zones
 		}
 	}
 	for _, c := range f.cases {
 		for i := range c.targets {
 			t := &c.targets[i]
-			p := pool{t.variant.Accelerator.Type, t.Target.Capacity}
-			if _, limited := free[p]; !limited {
+			p, limited := poolOf(s, t)
+			if !limited {
 				continue
 			}
 			free[p] -= (len(t.serving) + t.draining) * t.variant.Accelerator.Count
@@ -153,7 +169,7 @@ const idleEnough = 5 * time.Second
 
 // take drains idle replicas of other models until so many accelerators will
 // come free, the least important models first, and returns how many will.
-func (f fleet) take(by *Case, p pool, missing int) int {
+func (f fleet) take(s scale.Snapshot, by *Case, p pool, missing int) int {
 	got := 0
 	for _, c := range slices.Backward(f.cases) {
 		if got >= missing {
@@ -165,7 +181,7 @@ func (f fleet) take(by *Case, p pool, missing int) int {
 		spare := c.total() - c.floor()
 		for i := range c.targets {
 			t := &c.targets[i]
-			if (pool{t.variant.Accelerator.Type, t.Target.Capacity}) != p {
+			if of, limited := poolOf(s, t); !limited || of != p {
 				continue
 			}
 			for _, r := range t.idle() {

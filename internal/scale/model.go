@@ -101,6 +101,7 @@ type Offering struct {
 	PricePerHour float64 // US dollars for one accelerator
 	Limited      bool    // whether Slots bounds it
 	Slots        int     // accelerators in all, used ones included; only when Limited
+	Pool         string  // offerings of one accelerator and Pool share their Slots; "" shares with none
 }
 
 // ScaleTarget is what is scaled. It is comparable and so serves as a map key;
