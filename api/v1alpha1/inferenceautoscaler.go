@@ -188,7 +188,8 @@ type Accelerator struct {
 // Profile is what serving costs one replica in time and memory. It names a
 // catalogue entry, or gives the model's size (times then follow from the
 // accelerator's bandwidth and arithmetic, a roofline), or gives measured times.
-// What is written beside a name overrides the entry.
+// Beside a name only the engine's own settings may stand: memoryUtilisation,
+// prefillChunk, maxBatch and overhead.
 type Profile struct {
 	// Entry of the catalogue to start from, such as 8b-a100.
 	// +optional

@@ -20,7 +20,10 @@ type Streams struct {
 
 // commands is the command list, in the order of --help.
 type commands struct {
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Load     loadCmd     `cmd:"" help:"Replay a series of requests against a server and verify every reply."`
+	Validate validateCmd `cmd:"" help:"Check a configuration file and show what it comes to."`
+	Schema   schemaCmd   `cmd:"" help:"Print the JSON Schema of the configuration file."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
 // Exit codes.
