@@ -11,6 +11,9 @@ import (
 	"github.com/penstock/penstock/internal/scale"
 )
 
+// emulated is who owns the models of an emulated engine.
+const emulated = "penstock-emulator"
+
 // Discover asks a server which models it serves. A gateway of Penstock adds
 // what it promises for each in the field "penstock"; from any other server the
 // SLO comes back zero.

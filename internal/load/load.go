@@ -37,7 +37,7 @@ type Generator struct {
 type Model struct {
 	Name     string
 	SLO      scale.SLO // what a good reply is
-	Emulated bool      // whether replies are those of package engine, and each token is checked
+	Emulated bool      // whether each token is checked as one of package engine; replies that say they are emulated always are
 }
 
 // Progress is how far a run is.

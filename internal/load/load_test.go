@@ -266,6 +266,27 @@ func TestEveryEndHasItsOutcome(t *testing.T) {
 	}
 }
 
+func TestAReplyThatSaysItIsEmulatedIsVerified(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := bench(t, func(w http.ResponseWriter, r *http.Request) {
+			a := read(t, r)
+			w.Header().Set(load.HeaderEmulated, "true")
+			if strings.HasPrefix(a.Messages[0].Content, "caa") { // the third request
+				w.Header().Del(load.HeaderEmulated)
+			} else if !strings.HasPrefix(a.Messages[0].Content, "baa") {
+				a.Messages[0].Content = "another prompt"
+			}
+			reply(w, a, 0, 0, 10)
+		})
+		g.Models[0].Emulated = false
+		g.Requests = arrive(0, 0, 0)
+		r := run(t, g)
+		if r.Outcomes[scale.OK] != 2 || r.Outcomes[scale.Corrupted] != 1 || r.Verified != 1 {
+			t.Errorf("outcomes %v, %d verified", r.Outcomes, r.Verified)
+		}
+	})
+}
+
 func TestALongStreamIsNotASilentOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := bench(t, func(w http.ResponseWriter, r *http.Request) {

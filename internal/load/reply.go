@@ -14,10 +14,6 @@ import (
 	"github.com/penstock/penstock/internal/scale"
 )
 
-// emulated is the system_fingerprint, and the owned_by in a list of models,
-// of an emulated engine, whose replies are those of package engine.
-const emulated = "penstock-emulator"
-
 // maxEvent bounds one line of a stream.
 const maxEvent = 4 << 20
 
@@ -31,7 +27,6 @@ const maxEvent = 4 << 20
 type checker struct {
 	verify bool   // whether each token is checked
 	seed   uint64 // of the reply, where verify is set
-	prompt string // what seed derives from, where it is not
 	want   int    // tokens
 
 	first, last time.Time // first content, and [DONE]
@@ -66,10 +61,9 @@ func (e apiError) String() string {
 
 // chunk is a decoded event.
 type chunk struct {
-	ID                string    `json:"id"`
-	SystemFingerprint string    `json:"system_fingerprint"`
-	Error             *apiError `json:"error"`
-	Choices           []struct {
+	ID      string    `json:"id"`
+	Error   *apiError `json:"error"`
+	Choices []struct {
 		Index int `json:"index"`
 		Delta struct {
 			Content          string `json:"content"`
@@ -192,9 +186,6 @@ func (c *checker) learn(data []byte, k chunk) {
 func (c *checker) chunk(k chunk) {
 	if c.id == "" {
 		c.id = k.ID
-		if k.SystemFingerprint == emulated && !c.verify {
-			c.verify, c.seed = true, engine.Seed(c.prompt)
-		}
 	}
 	if k.ID != c.id {
 		c.wrong("chunks of %q and %q in one stream", c.id, k.ID)

@@ -18,10 +18,12 @@ import (
 )
 
 // The headers by which the gateway says how long it held a request and
-// whether the request waited for a wake from zero.
+// whether the request waited for a wake from zero, and an emulated engine that
+// it is one. The last comes through a gateway that has yet to see a replica.
 const (
-	HeaderHeld = "X-Penstock-Held-Ms"
-	HeaderWoke = "X-Penstock-Woke"
+	HeaderHeld     = "X-Penstock-Held-Ms"
+	HeaderWoke     = "X-Penstock-Woke"
+	HeaderEmulated = "X-Penstock-Emulated"
 )
 
 // errStalled is the cause of giving a silent request up.
@@ -45,12 +47,7 @@ func (r *run) send(flight context.Context, model Model, request scale.Request, d
 	ctx, cancel := context.WithCancelCause(flight)
 	defer cancel(nil)
 	body, prompt := chatBody(model.Name, r.Seed, request)
-	c := &checker{verify: model.Emulated, want: max(1, request.OutputTokens)}
-	if model.Emulated {
-		c.seed = engine.Seed(prompt)
-	} else {
-		c.prompt = prompt // in case the reply says that it is emulated
-	}
+	c := &checker{verify: model.Emulated, seed: engine.Seed(prompt), want: max(1, request.OutputTokens)}
 	sent := time.Now()
 	served := r.ask(ctx, cancel, body, c)
 	end := time.Now()
@@ -90,6 +87,7 @@ func (r *run) ask(ctx context.Context, cancel context.CancelCauseFunc, body stri
 	if ms, err := strconv.ParseFloat(reply.Header.Get(HeaderHeld), 64); err == nil {
 		served.Held = time.Duration(ms * float64(time.Millisecond))
 	}
+	c.verify = c.verify || reply.Header.Get(HeaderEmulated) == "true"
 	from := watched{reply.Body, stall, r.Stall}
 	if reply.StatusCode != http.StatusOK {
 		served.Outcome = c.errorReply(reply, from)
