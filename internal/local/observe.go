@@ -1,0 +1,104 @@
+package local
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/penstock/penstock/internal/scale"
+	"github.com/penstock/penstock/internal/signals"
+)
+
+// measured is what is known of a Replica's work.
+type measured struct {
+	load   scale.Load // Running, Waiting and KVCacheUsage only: the engine's
+	engine string     // whose dialect its metrics are in
+	// preempted is the engine's counter of preemptions, and warned when it was
+	// last warned about.
+	preempted scale.Observation
+	warned    time.Time
+	// looked is when Busy was last added to, and inFlight whether requests were
+	// there then.
+	looked   time.Time
+	inFlight bool
+}
+
+// observe makes a Snapshot.
+func (f *fleet) observe(now time.Time, traffic map[string]scale.Traffic) scale.Snapshot {
+	s := scale.Snapshot{Now: now, Tick: f.world.Tick, Fleet: f.world.Fleet, Offerings: f.offerings()}
+	states := make(map[string]*scale.ModelState, len(f.world.Models))
+	models := slices.SortedFunc(slices.Values(f.world.Models), func(a, b scale.Model) int { return cmp.Compare(a.Name, b.Name) })
+	s.Models = make([]scale.ModelState, len(models))
+	for i, m := range models {
+		s.Models[i] = scale.ModelState{
+			Model: m, Demand: traffic[m.Name].Demand, ColdStarts: f.boots[m.Name], Failures: f.failures[m.Name],
+		}
+		states[m.Name] = &s.Models[i]
+	}
+	clear(f.boots)
+	for _, id := range f.sorted() {
+		m := f.members[id]
+		m.merge(traffic[m.Target.Model].Loads[id], now)
+		f.world.book.put(m.life)
+		states[m.Target.Model].Replicas = append(states[m.Target.Model].Replicas, m.Replica)
+		if m.notice.Replica != "" {
+			s.Interruptions = append(s.Interruptions, m.notice)
+		}
+	}
+	return s
+}
+
+// merge puts together what the gateway and the engine measured.
+func (m *member) merge(gateway scale.Load, now time.Time) {
+	engine := m.measured.load
+	m.Load = gateway
+	m.Load.Running, m.Load.Waiting, m.Load.KVCacheUsage = engine.Running, engine.Waiting, engine.KVCacheUsage
+	m.life.Busy += m.measured.busy(gateway, now)
+}
+
+// busy returns how much of the time since it was last called requests were at
+// the Replica; see World.Lifetimes.
+func (m *measured) busy(load scale.Load, now time.Time) time.Duration {
+	span, before := now.Sub(m.looked), m.inFlight
+	first := m.looked.IsZero()
+	m.looked, m.inFlight = now, load.InFlight.Known() && load.InFlight.Value > 0
+	switch {
+	case first || span <= 0:
+		return 0
+	case before && m.inFlight:
+		return span
+	case before || m.inFlight:
+		return span / 2
+	default:
+		return min(span, load.Latency.Service*time.Duration(load.Latency.Requests))
+	}
+}
+
+// offerings returns what can be had here: as many accelerators as there are.
+func (f *fleet) offerings() []scale.Offering {
+	all := slices.Clone(f.world.Offerings)
+	for i := range all {
+		all[i].Limited, all[i].Slots = true, f.slots.total(all[i].Accelerator)
+	}
+	slices.SortStableFunc(all, func(a, b scale.Offering) int {
+		return cmp.Or(cmp.Compare(a.Accelerator, b.Accelerator), cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.Capacity, b.Capacity))
+	})
+	return all
+}
+
+// sampled takes in what an engine said of itself.
+func (f *fleet) sampled(ctx context.Context, m *member, e event) {
+	known, s := &m.measured, e.sample
+	known.load.Running, known.load.Waiting, known.load.KVCacheUsage = s.Running, s.Waiting, s.KVCacheUsage
+	if s.Engine != known.engine {
+		known.engine = s.Engine
+		f.world.Logger.InfoContext(ctx, "engine metrics understood", "replica", m.ID, "engine", s.Engine)
+	}
+	preempted, ok := signals.Increase(known.preempted, s.Preemptions)
+	known.preempted = s.Preemptions
+	if ok && preempted > 0 && e.at.Sub(known.warned) >= warnEvery {
+		known.warned = e.at
+		f.world.Logger.WarnContext(ctx, "engine preempts requests", "replica", m.ID, "preemptions", preempted)
+	}
+}
