@@ -23,7 +23,9 @@ type commands struct {
 	Load     loadCmd     `cmd:"" help:"Replay a series of requests against a server and verify every reply."`
 	Validate validateCmd `cmd:"" help:"Check a configuration file and show what it comes to."`
 	Schema   schemaCmd   `cmd:"" help:"Print the JSON Schema of the configuration file."`
+	Notice   noticeCmd   `cmd:"" help:"Tell a running penstock that a replica will be taken away."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Guard    guardCmd    `cmd:"" hidden:"" help:"Run a replica's command so that nothing of it outlives penstock."`
 }
 
 // Exit codes.
@@ -38,6 +40,11 @@ const (
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// statusError makes Main return this exit code and print nothing.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 // Main runs one command and returns its exit code.
 func Main(ctx context.Context, args []string, std Streams) int {
@@ -68,6 +75,9 @@ func Main(ctx context.Context, args []string, std Streams) int {
 		return exitUsage
 	}
 	if err := cmd.Run(); err != nil {
+		if status := statusError(exitFailed); errors.As(err, &status) {
+			return int(status)
+		}
 		fmt.Fprintf(std.Err, "penstock: %v\n", err)
 		if errors.As(err, new(usageError)) {
 			return exitUsage
