@@ -36,8 +36,13 @@ check-modules:
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 
+# Packages that generate files. Each has a test TestReference, which says what is
+# out of date and, with UPDATE=1, writes it anew: go generate runs that.
+GENERATING = $(shell git grep -l '^//go:generate' -- '*.go' | xargs -r -n 1 dirname | sort -u | sed 's|^|./|')
+
 .PHONY: check-generated
 check-generated:
+	$(GO) test -run '^TestReference' $(GENERATING)
 	@$(MAKE) --no-print-directory deps | diff -u deps.txt - || \
 		{ echo 'deps.txt is out of date: read the difference, then run make generate' >&2; exit 1; }
 
@@ -55,6 +60,7 @@ fmt: ## Format the Go code.
 
 .PHONY: generate
 generate: ## Write the generated files anew.
+	$(GO) generate $(GENERATING)
 	$(MAKE) --no-print-directory deps > deps.txt
 
 # The modules linked into penstock, one a line, so that a new one is a line to
