@@ -9,6 +9,11 @@ import (
 	"time"
 )
 
+var (
+	durationPattern = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?d)?([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))*$`)
+	numberPattern   = regexp.MustCompile(`^[0-9]{1,18}(\.[0-9]{1,18})?$`)
+)
+
 // Duration is a span of time such as 800ms, 90s, 15m, 1h30m or 28d. A day is
 // 24 hours.
 //
@@ -36,7 +41,7 @@ func (d Duration) MarshalText() ([]byte, error) {
 // UnmarshalText reads a Duration. Negative ones and bare numbers are errors.
 func (d *Duration) UnmarshalText(text []byte) error {
 	wrong := fmt.Errorf("%q is no duration: write it like 800ms, 90s, 15m, 10h or 28d", text)
-	if !regexp.MustCompile(`^([0-9]+(\.[0-9]+)?d)?([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))*$`).Match(text) || len(text) == 0 {
+	if !durationPattern.Match(text) || len(text) == 0 {
 		return wrong
 	}
 	days, rest, found := strings.Cut(string(text), "d")
@@ -143,5 +148,5 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 // plainNumber says whether the text is digits with at most one point between
 // them, so that signs, exponents, "inf" and "nan" stay out.
 func plainNumber(text string) bool {
-	return regexp.MustCompile(`^[0-9]{1,18}(\.[0-9]{1,18})?$`).MatchString(text)
+	return numberPattern.MatchString(text)
 }

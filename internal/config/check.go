@@ -11,6 +11,12 @@ import (
 	"github.com/penstock/penstock/internal/scale"
 )
 
+// Names, as Kubernetes allows them.
+var (
+	objectNamePattern  = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
+	variantNamePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+)
+
 // orDefault returns the value, or the default where it was left out.
 func orDefault[T comparable](value, otherwise T) T {
 	var zero T
@@ -60,7 +66,7 @@ func (o *object) checkName(name string) {
 	if name == "" {
 		return // noted as missing
 	}
-	if len(name) > 253 || !regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`).MatchString(name) {
+	if len(name) > 253 || !objectNamePattern.MatchString(name) {
 		o.fault("metadata.name", "is %q. Use lower-case letters, digits, dashes and dots only.", name)
 	}
 }

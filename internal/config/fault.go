@@ -96,7 +96,7 @@ func didYouMean(word string, known []string) string {
 		return fmt.Sprintf("Did you mean %s?", near)
 	}
 	if len(known) == 0 {
-		return "Nothing is known here."
+		return "None is known here."
 	}
 	return fmt.Sprintf("Known are %s.", strings.Join(known, ", "))
 }

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"time"
 
@@ -110,7 +109,7 @@ func (m modelObject) aliases() []string {
 
 // checkVariant turns a variant into a value.
 func (f *file) checkVariant(m modelObject, v v1alpha1.Variant, at string, server Server) scale.Variant {
-	if v.Name != "" && !regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`).MatchString(v.Name) {
+	if v.Name != "" && !variantNamePattern.MatchString(v.Name) {
 		m.fault(join(at, "name"), "is %q. Use at most 63 lower-case letters, digits and dashes.", v.Name)
 	}
 	if v.Name == "" && m.has(join(at, "name")) {

@@ -14,6 +14,12 @@ import (
 	yaml "sigs.k8s.io/yaml/goyaml.v2"
 )
 
+// The decoder's errors, of which the line is wanted.
+var (
+	typeErrorPattern   = regexp.MustCompile(`line (\d+): cannot unmarshal (\S+)`)
+	syntaxErrorPattern = regexp.MustCompile(`^line (\d+): (.*)$`)
+)
+
 // node is one value of a YAML file with the line on which it stands. YAML is
 // read as Kubernetes reads it (version 1.1), so that a file means the same
 // here and in a cluster.
@@ -91,7 +97,7 @@ func position(unmarshal func(any) error) (line int, tag string) {
 	if err == nil {
 		return 0, ""
 	}
-	match := regexp.MustCompile(`line (\d+): cannot unmarshal (\S+)`).FindStringSubmatch(err.Error())
+	match := typeErrorPattern.FindStringSubmatch(err.Error())
 	if match == nil {
 		return 0, ""
 	}
@@ -171,7 +177,7 @@ func readDocuments(file string, data []byte) ([]node, FaultsError) {
 func syntaxFault(file string, err error) Fault {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	line := 0
-	if match := regexp.MustCompile(`^line (\d+): (.*)$`).FindStringSubmatch(text); match != nil {
+	if match := syntaxErrorPattern.FindStringSubmatch(text); match != nil {
 		if n, err := strconv.Atoi(match[1]); err == nil {
 			line, text = n, match[2]
 		}

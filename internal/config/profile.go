@@ -199,22 +199,25 @@ func (p profiling) measured(size Size) (scale.Profile, bool) {
 	return scale.Profile{}, false
 }
 
-// roofline is the time of the linear operators by tokens: the weights are read
-// once, or the arithmetic is done, whichever takes longer.
+// roofline is the time of the linear operators by tokens. Reading the weights
+// once and doing the arithmetic bound it from below; near the knee, where both
+// take as long, it is the root of their squares, as measured profiles are.
 func roofline(size Size, on hardware) []scale.LinearPoint {
 	read := size.WeightBytes / (on.bandwidth * weightsEfficiency)
 	perToken := 2 * size.BillionParameters * 1e9 / (on.flops * arithmeticEfficiency)
-	knee := int(math.Ceil(min(read/perToken, 1<<20)))
-	point := func(tokens int) scale.LinearPoint {
-		s := max(read, float64(tokens)*perToken)
-		return scale.LinearPoint{Tokens: tokens, Time: time.Duration(s * float64(time.Second)).Round(time.Microsecond)}
+	knee := min(max(read/perToken, 1), 1<<20)
+	var points []scale.LinearPoint
+	for _, share := range []float64{0, 0.25, 0.5, 1, 2, 4, 16} {
+		tokens := max(1, int(math.Round(share*knee)))
+		if len(points) > 0 && tokens <= points[len(points)-1].Tokens {
+			continue
+		}
+		took := math.Hypot(read, float64(tokens)*perToken)
+		points = append(points, scale.LinearPoint{
+			Tokens: tokens, Time: time.Duration(took * float64(time.Second)).Round(time.Microsecond),
+		})
 	}
-	knee = max(knee, 1)
-	points := []scale.LinearPoint{point(1)}
-	if knee > 1 {
-		points = append(points, point(knee))
-	}
-	return append(points, point(knee*16))
+	return points
 }
 
 // linear takes measured times.

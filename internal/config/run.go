@@ -42,8 +42,8 @@ type Values struct {
 	GPUs     []int  // {{gpus}}: indices of its accelerators, joined by commas
 }
 
-// placeholder matches {{name}}, blanks inside allowed.
-const placeholder = `\{\{\s*([^{}]*?)\s*\}\}`
+// placeholderPattern matches {{name}}, blanks inside allowed.
+var placeholderPattern = regexp.MustCompile(`\{\{\s*([^{}]*?)\s*\}\}`)
 
 // placeholders returns the known names, sorted.
 func placeholders() []string { return []string{"gpus", "model", "penstock", "port", "replica"} }
@@ -71,9 +71,8 @@ func (v Values) of(name string) string {
 
 // expand replaces the placeholders in a text.
 func (v Values) expand(text string) string {
-	pattern := regexp.MustCompile(placeholder)
-	return pattern.ReplaceAllStringFunc(text, func(found string) string {
-		return v.of(pattern.FindStringSubmatch(found)[1])
+	return placeholderPattern.ReplaceAllStringFunc(text, func(found string) string {
+		return v.of(placeholderPattern.FindStringSubmatch(found)[1])
 	})
 }
 
@@ -128,7 +127,7 @@ func (m modelObject) checkCommand(r v1alpha1.Run, path string) {
 		if strings.Contains(text, "\x00") {
 			m.fault(at, "holds a NUL character.")
 		}
-		for _, found := range regexp.MustCompile(placeholder).FindAllStringSubmatch(text, -1) {
+		for _, found := range placeholderPattern.FindAllStringSubmatch(text, -1) {
 			port = port || found[1] == "port"
 			if !slices.Contains(placeholders(), found[1]) {
 				m.fault(at, "holds %s, which is no known placeholder. %s", found[0], didYouMean(found[1], placeholders()))
