@@ -80,11 +80,11 @@ func (p *Percent) UnmarshalText(text []byte) error {
 	if !found || !plainNumber(number) {
 		return fmt.Errorf("%q is no percentage: write it like 99%% or 99.9%%", text)
 	}
-	value, err := strconv.ParseFloat(number, 64)
-	if err != nil || value > 100 {
+	value, err := strconv.ParseFloat(number+"e-2", 64) // and not ÷ 100, which would not be exact
+	if err != nil || value > 1 {
 		return fmt.Errorf("%q is no percentage between 0%% and 100%%", text)
 	}
-	*p = Percent(value / 100)
+	*p = Percent(value)
 	return nil
 }
 

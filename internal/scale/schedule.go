@@ -24,17 +24,19 @@ type CronFields struct {
 
 // Active says whether a window of the schedule covers the instant. A start
 // that the spring change of clocks skips begins when the clock has jumped; one
-// that the autumn change repeats begins at the first of the two.
+// that the autumn change repeats begins at the first of the two. A window lasts
+// its Duration, whatever clocks do meanwhile.
 func (s Schedule) Active(now time.Time) bool {
 	if s.Location == nil || s.Duration <= 0 {
 		return false
 	}
 	local := now.In(s.Location)
 	// A window that covers now began at most Duration ago: look at each local
-	// day in that span, youngest first. One day more is for the clock changes.
-	for back := 0; back <= int(s.Duration/(24*time.Hour))+1; back++ {
-		day := time.Date(local.Year(), local.Month(), local.Day()-back, 12, 0, 0, 0, s.Location)
-		if s.Start.matchesDay(day) && s.covers(day, now) {
+	// day in that span, youngest first. One day more is for the hour, and one
+	// for a day that a change of zone skipped.
+	for back := 0; back <= int(s.Duration/(24*time.Hour))+2; back++ {
+		noon := time.Date(local.Year(), local.Month(), local.Day()-back, 12, 0, 0, 0, s.Location)
+		if s.Start.matchesDay(noon) && s.covers(noon, now) {
 			return true
 		}
 	}
@@ -51,13 +53,34 @@ func (s Schedule) covers(day, now time.Time) bool {
 			if s.Start.Minute&(1<<minute) == 0 {
 				continue
 			}
-			start := time.Date(day.Year(), day.Month(), day.Day(), hour, minute, 0, 0, s.Location)
+			start := firstInstant(day, hour, minute)
 			if !now.Before(start) && now.Before(start.Add(s.Duration)) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// firstInstant returns the first instant at which the clock of the day's
+// location shows at least the time of that day. time.Date leaves open which
+// instant it returns on the nights when clocks change, and differs by zone.
+func firstInstant(day time.Time, hour, minute int) time.Time {
+	wall := time.Date(day.Year(), day.Month(), day.Day(), hour, minute, 0, 0, time.UTC)
+	shown := func(offset int) time.Time {
+		return wall.Add(-time.Duration(offset) * time.Second).In(day.Location())
+	}
+	near := time.Date(day.Year(), day.Month(), day.Day(), hour, minute, 0, 0, day.Location())
+	_, before := near.Add(-24 * time.Hour).Zone()
+	_, after := near.Add(24 * time.Hour).Zone()
+	first, second := shown(max(before, after)), shown(min(before, after))
+	for _, candidate := range []time.Time{first, second} {
+		if candidate.Hour() == hour && candidate.Minute() == minute && candidate.Day() == day.Day() {
+			return candidate
+		}
+	}
+	jump, _ := second.ZoneBounds() // the time is skipped: second is after the jump
+	return jump
 }
 
 func (c CronFields) matchesDay(day time.Time) bool {
