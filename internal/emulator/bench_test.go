@@ -67,7 +67,11 @@ func child(b *testing.B) string {
 
 func sample(b *testing.B, address, name string) float64 {
 	b.Helper()
-	res, err := http.Get("http://" + address + "/metrics")
+	req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "http://"+address+"/metrics", http.NoBody)
+	if err != nil {
+		b.Fatal(err)
+	}
+	res, err := new(http.Transport).RoundTrip(req)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -127,7 +131,7 @@ func BenchmarkProcess(b *testing.B) {
 			tokens, cpu := sample(b, address, generated), sample(b, address, "process_cpu_seconds_total")
 			b.ResetTimer()
 			for target := tokens + float64(b.N); sample(b, address, generated) < target; {
-				time.Sleep(200 * time.Millisecond)
+				time.Sleep(time.Second)
 			}
 			b.StopTimer()
 			tokens, cpu = sample(b, address, generated)-tokens, sample(b, address, "process_cpu_seconds_total")-cpu
@@ -143,10 +147,10 @@ func BenchmarkProcess(b *testing.B) {
 // sink is a connection that costs nothing.
 type sink struct{ header http.Header }
 
-func (s *sink) Header() http.Header         { return s.header }
-func (s *sink) Write(p []byte) (int, error) { return len(p), nil }
-func (s *sink) WriteHeader(int)             {}
-func (s *sink) Flush()                      {}
+func (s *sink) Header() http.Header       { return s.header }
+func (*sink) Write(p []byte) (int, error) { return len(p), nil }
+func (*sink) WriteHeader(int)             {}
+func (*sink) Flush()                      {}
 
 // BenchmarkToken reports what a token costs above the connection: the engine,
 // its owner, the metrics and the event. Sixty-four requests share an engine

@@ -122,6 +122,19 @@ func (s *started) do(method, path, body string, header http.Header) response {
 	return response{res.StatusCode, res.Header, string(text)}
 }
 
+// open begins a stream of a completion and returns its body, which is closed
+// when the test ends.
+func (s *started) open(prompt string, tokens int) io.ReadCloser {
+	s.Helper()
+	body := fmt.Sprintf(`{"model":"org/m","stream":true,"prompt":%q,"max_tokens":%d}`, prompt, tokens)
+	res, err := s.client.Post(s.url+"/v1/completions", "application/json", strings.NewReader(body))
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { res.Body.Close() })
+	return res.Body
+}
+
 // gauge returns the value of a sample of /metrics.
 func (s *started) gauge(sample string) string {
 	s.Helper()

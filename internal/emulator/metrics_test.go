@@ -2,6 +2,7 @@ package emulator_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"regexp"
 	"slices"
@@ -67,14 +68,9 @@ func TestTheQueueShows(t *testing.T) {
 	p := quick()
 	p.MaxBatch = 2
 	s := start(t, &emulator.Server{Profile: p})
-	var open []*http.Response
+	var open []io.Closer
 	for i := range 5 {
-		res, err := s.client.Post(s.url+"/v1/completions", "application/json",
-			strings.NewReader(fmt.Sprintf(`{"model":"org/m","max_tokens":15000,"prompt":"abc %d","stream":true}`, i)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		open = append(open, res)
+		open = append(open, s.open(fmt.Sprintf("abc %d", i), 15000))
 	}
 	state := func() []string {
 		return []string{
@@ -83,11 +79,11 @@ func TestTheQueueShows(t *testing.T) {
 		}
 	}
 	s.until("two running and three waiting", func() bool { return slices.Equal(state(), []string{"2", "3"}) })
-	open[0].Body.Close() // runs
-	open[4].Body.Close() // waits
+	open[0].Close() // runs
+	open[4].Close() // waits
 	s.until("two running and one waiting", func() bool { return slices.Equal(state(), []string{"2", "1"}) })
-	for _, res := range open {
-		res.Body.Close()
+	for _, body := range open {
+		body.Close()
 	}
 	s.until("empty", func() bool { return slices.Equal(state(), []string{"0", "0"}) })
 }

@@ -145,7 +145,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/models", s.models)
 	mux.HandleFunc("GET /health", s.health)
 	mux.HandleFunc("GET /version", version)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.core.metrics.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.core.metrics.registry, promhttp.HandlerOpts{DisableCompression: true}))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &fault{status: http.StatusNotFound, message: "Not Found: " + r.Method + " " + r.URL.Path})
 	})

@@ -45,8 +45,14 @@ func (r *recorder) Flush() {
 	time.Sleep(r.slow)
 }
 
+// bubbled is a test in virtual time and its server.
+type bubbled struct {
+	*testing.T
+	server http.Handler
+}
+
 // bubble runs a server and a test of it in virtual time.
-func bubble(t *testing.T, s *emulator.Server, test func(t *testing.T, h http.Handler)) {
+func bubble(t *testing.T, s *emulator.Server, test func(bubbled)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s.Model = "m"
@@ -60,17 +66,17 @@ func bubble(t *testing.T, s *emulator.Server, test func(t *testing.T, h http.Han
 			}
 		})
 		synctest.Wait()
-		test(t, h)
+		test(bubbled{t, h})
 		stop()
 		group.Wait()
 	})
 }
 
-func ask(t *testing.T, h http.Handler, r *recorder, prompt string, tokens int) told {
+func (t bubbled) ask(r *recorder, prompt string, tokens int) {
 	t.Helper()
 	r.ResponseRecorder = httptest.NewRecorder()
 	body := fmt.Sprintf(`{"model":"m","stream":true,"max_tokens":%d,"prompt":%q}`, tokens, prompt)
-	h.ServeHTTP(r, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/completions", strings.NewReader(body)))
+	t.server.ServeHTTP(r, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/completions", strings.NewReader(body)))
 	heard, err := listen(r.Body)
 	if err != nil || !heard.done {
 		t.Errorf("heard %d tokens, done %v: %v", len(heard.tokens), heard.done, err)
@@ -78,16 +84,15 @@ func ask(t *testing.T, h http.Handler, r *recorder, prompt string, tokens int) t
 	if err := verify(heard.tokens, prompt, tokens); err != nil {
 		t.Error(err)
 	}
-	return heard
 }
 
 func prompt(words int) string { return strings.TrimSpace(strings.Repeat("abc ", words)) }
 
 func TestEachTokenComesWhenTheProfileSays(t *testing.T) {
-	bubble(t, &emulator.Server{Profile: a100()}, func(t *testing.T, h http.Handler) {
+	bubble(t, &emulator.Server{Profile: a100()}, func(t bubbled) {
 		began := time.Now()
 		r := &recorder{}
-		ask(t, h, r, prompt(512), 200)
+		t.ask(r, prompt(512), 200)
 		e := engine.New(a100())
 		if err := e.Add(engine.Job{ID: 1, PromptTokens: 512, OutputTokens: 200}); err != nil {
 			t.Fatal(err)
@@ -108,11 +113,11 @@ func TestEachTokenComesWhenTheProfileSays(t *testing.T) {
 }
 
 func TestManyAtOnceTakeWhatTheEngineTakes(t *testing.T) {
-	bubble(t, &emulator.Server{Profile: a100()}, func(t *testing.T, h http.Handler) {
+	bubble(t, &emulator.Server{Profile: a100()}, func(t bubbled) {
 		began := time.Now()
 		var group sync.WaitGroup
 		for i := range 64 {
-			group.Go(func() { ask(t, h, &recorder{}, prompt(100+i), 100) })
+			group.Go(func() { t.ask(&recorder{}, prompt(100+i), 100) })
 		}
 		group.Wait()
 		// 64 prompts of 131.5 tokens on average in chunks of 2,048, then 99 steps.
@@ -125,12 +130,12 @@ func TestManyAtOnceTakeWhatTheEngineTakes(t *testing.T) {
 }
 
 func TestASlowClientGetsAllItsTokensAndDelaysNobody(t *testing.T) {
-	bubble(t, &emulator.Server{Profile: a100()}, func(t *testing.T, h http.Handler) {
+	bubble(t, &emulator.Server{Profile: a100()}, func(t bubbled) {
 		began := time.Now()
 		var group sync.WaitGroup
 		slow, fast := &recorder{slow: 10 * time.Second}, &recorder{}
-		group.Go(func() { ask(t, h, slow, prompt(10), 2000) })
-		group.Go(func() { ask(t, h, fast, prompt(11), 2000) })
+		group.Go(func() { t.ask(slow, prompt(10), 2000) })
+		group.Go(func() { t.ask(fast, prompt(11), 2000) })
 		group.Wait()
 		if got := fast.flushes[2000].Sub(began); got > 30*time.Second {
 			t.Errorf("beside a slow client 2000 tokens took %v", got)
@@ -143,14 +148,14 @@ func TestASlowClientGetsAllItsTokensAndDelaysNobody(t *testing.T) {
 }
 
 func TestALoadingServerAnswers503(t *testing.T) {
-	bubble(t, &emulator.Server{Profile: a100(), LoadDelay: 20 * time.Second}, func(t *testing.T, h http.Handler) {
+	bubble(t, &emulator.Server{Profile: a100(), LoadDelay: 20 * time.Second}, func(t bubbled) {
 		status := func(path string) int {
 			w := httptest.NewRecorder()
 			method := http.MethodGet
 			if strings.HasSuffix(path, "completions") {
 				method = http.MethodPost
 			}
-			h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(`{"model":"m","prompt":"a","max_tokens":1}`)))
+			t.server.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(`{"model":"m","prompt":"a","max_tokens":1}`)))
 			return w.Code
 		}
 		time.Sleep(20*time.Second - 1)
