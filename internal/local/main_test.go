@@ -241,6 +241,7 @@ func testModel(name string, priority int) scale.Model {
 func testRun(arguments ...string) config.Run {
 	return config.Run{
 		Command:      append([]string{"{{penstock}}", "serve", "-port", "{{port}}"}, arguments...),
+		Env:          map[string]string{"GORACE": "atexit_sleep_ms=0"}, // the race detector's own wait
 		Ready:        "/health",
 		Metrics:      "/metrics",
 		ReadyTimeout: time.Minute,

@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// replicaVariable is in the environment of every process of a Replica, with
+	// ReplicaVariable is in the environment of every process of a Replica, with
 	// its ID as value.
-	replicaVariable = "PENSTOCK_REPLICA"
+	ReplicaVariable = "PENSTOCK_REPLICA"
 	reapEvery       = 50 * time.Millisecond
 )
 
@@ -175,7 +175,7 @@ func awaitEnd(ctx context.Context, all []processID) error {
 }
 
 // setting is how a Replica's processes are known by their environment.
-func setting(id scale.ReplicaID) string { return replicaVariable + "=" + string(id) }
+func setting(id scale.ReplicaID) string { return ReplicaVariable + "=" + string(id) }
 
 // reapMarked kills the processes with one of the settings until none is left,
 // or ctx ends. It returns how many it found.
