@@ -1,0 +1,102 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// hints are what the gateway reads of a request's body, and no more.
+type hints struct {
+	model        string
+	stream       bool
+	limit        int // output tokens that the client allows; 0 for no limit
+	promptTokens int // estimated
+}
+
+// bytesPerToken turns the size of a prompt into tokens, roughly: for English
+// text and usual vocabularies it is near 4.
+const bytesPerToken = 4
+
+var (
+	errNoObject  = errors.New("the body is not one JSON object")
+	errDuplicate = errors.New("a key occurs twice in one JSON object of the body")
+	errNoModel   = errors.New("the body names no model")
+)
+
+// inspect reads the model, the stream flag and the token hints. A body that
+// two parsers could understand differently (a key twice, bytes after the
+// object) is an error: what is authorised must be what is served. Text is not
+// held to be valid UTF-8; what engines think of it is theirs to say.
+func inspect(body []byte) (hints, error) {
+	var h hints
+	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowInvalidUTF8(true))
+	if d.PeekKind() != '{' {
+		return h, errNoObject
+	}
+	_, err := d.ReadToken()
+	for err == nil && d.PeekKind() == '"' {
+		err = h.member(d)
+	}
+	if err == nil {
+		_, err = d.ReadToken() // the closing brace
+	}
+	if err == nil {
+		if _, err = d.ReadToken(); errors.Is(err, io.EOF) {
+			err = nil
+		} else {
+			err = errNoObject
+		}
+	}
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return h, errDuplicate
+	case errors.Is(err, errNoModel):
+		return h, err
+	case err != nil:
+		return h, errNoObject
+	case h.model == "":
+		return h, errNoModel
+	}
+	return h, nil
+}
+
+// member reads one name and its value.
+func (h *hints) member(d *jsontext.Decoder) error {
+	token, err := d.ReadToken()
+	if err != nil {
+		return err
+	}
+	switch token.String() {
+	case "model":
+		if d.PeekKind() != '"' {
+			return errNoModel
+		}
+		token, err = d.ReadToken()
+		h.model = token.String()
+		return err
+	case "stream":
+		h.stream = d.PeekKind() == 't'
+	case "max_tokens", "max_completion_tokens", "max_output_tokens":
+		if d.PeekKind() == '0' {
+			value, err := d.ReadValue()
+			if n, parsed := strconv.Atoi(string(value)); parsed == nil && n > 0 {
+				h.limit = max(h.limit, min(n, maxTokens))
+			}
+			return err
+		}
+	case "messages", "prompt", "input":
+		before := d.InputOffset()
+		err := d.SkipValue()
+		h.promptTokens += int(d.InputOffset()-before) / bytesPerToken
+		return err
+	}
+	return d.SkipValue()
+}
+
+// maxTokens bounds what a client's limit may claim, so that sums can not run
+// over.
+const maxTokens = 1 << 24

@@ -1,0 +1,225 @@
+package gateway
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/penstock/penstock/internal/scale"
+)
+
+const (
+	recent   = 200 // requests over which token counts are averaged
+	samples  = 256 // kept of a replica's requests in one span
+	paceSpan = time.Minute
+)
+
+// replica is what the owner knows of one replica.
+type replica struct {
+	route    scale.Route
+	routed   bool // in the newest Route
+	inFlight int
+	area     float64 // request-seconds
+	since    time.Time
+	latency  latency
+}
+
+// spend adds the request-seconds since the last change.
+func (r *replica) spend(now time.Time) {
+	if d := now.Sub(r.since); d > 0 {
+		r.area += float64(r.inFlight) * d.Seconds()
+		r.since = now
+	}
+}
+
+// latency gathers what the requests that a replica finished in one span
+// experienced there. Medians come from a reservoir (Vitter's algorithm R).
+type latency struct {
+	requests                     int
+	concurrency, prompts, output float64 // sums
+	streamed                     int
+	ttft, tpot, service          []time.Duration
+}
+
+// add takes in a request that ended well. A reply that was not streamed shows
+// neither first token nor pace.
+func (l *latency) add(c *call, a *attempt, concurrency float64) {
+	l.requests++
+	l.concurrency += concurrency
+	l.prompts += float64(c.request.PromptTokens)
+	l.output += float64(c.served.OutputTokens)
+	l.service = sample(l.service, l.requests, c.end.Sub(a.sent))
+	if !c.served.Streamed {
+		return
+	}
+	l.streamed++
+	l.ttft = sample(l.ttft, l.streamed, c.begin.Sub(a.sent))
+	l.tpot = sample(l.tpot, l.streamed, c.served.TPOT())
+}
+
+// sample keeps each of n values with the same chance.
+func sample(kept []time.Duration, n int, d time.Duration) []time.Duration {
+	if len(kept) < samples {
+		return append(kept, d)
+	}
+	if i := rand.IntN(n); i < samples {
+		kept[i] = d
+	}
+	return kept
+}
+
+// take returns what was gathered and starts anew.
+func (l *latency) take(now time.Time) scale.Latency {
+	if l.requests == 0 {
+		return scale.Latency{}
+	}
+	n := float64(l.requests)
+	out := scale.Latency{
+		At: now, Requests: l.requests, Concurrency: l.concurrency / n,
+		TTFT: median(l.ttft), TPOT: median(l.tpot), Service: median(l.service),
+		PromptTokens: l.prompts / n, OutputTokens: l.output / n,
+	}
+	*l = latency{ttft: l.ttft[:0], tpot: l.tpot[:0], service: l.service[:0]}
+	return out
+}
+
+func median(d []time.Duration) time.Duration { return quantile(d, 0.5) }
+
+// quantile sorts d; of nothing it is zero.
+func quantile[T cmp.Ordered](d []T, q float64) T {
+	if len(d) == 0 {
+		var none T
+		return none
+	}
+	slices.Sort(d)
+	return d[int(q*float64(len(d)-1)+0.5)]
+}
+
+// stats are what is measured of a model.
+type stats struct {
+	since       time.Time // previous Traffic
+	arrivals    int       // since then
+	lastArrival time.Time
+	prompts     ring[int]
+	outputs     ring[int]
+	asked       ring[ask] // of requests with a limit
+	ends        ring[time.Time]
+	good, bad   float64
+}
+
+// ask is what a client allowed and what came.
+type ask struct{ limit, came int }
+
+// ring keeps the newest values.
+type ring[T any] struct {
+	values []T
+	next   int
+}
+
+func (r *ring[T]) put(v T) {
+	if len(r.values) < recent {
+		r.values = append(r.values, v)
+		return
+	}
+	r.values[r.next] = v
+	r.next = (r.next + 1) % recent
+}
+
+// arrived takes in a request and completes it with how long its reply will be,
+// going by those before: clients that set a limit use about the same share of
+// it, and those that set none are like the mean.
+func (s *stats) arrived(c *call) {
+	s.arrivals++
+	s.lastArrival = c.request.At
+	s.prompts.put(c.request.PromptTokens)
+	c.request.OutputTokens = c.limit
+	if c.limit == 0 {
+		c.request.OutputTokens = int(mean(s.outputs.values))
+		return
+	}
+	limits, came := 0, 0
+	for _, a := range s.asked.values {
+		limits += a.limit
+		came += a.came
+	}
+	if limits > 0 {
+		c.request.OutputTokens = int(float64(c.limit) * min(1, float64(came)/float64(limits)))
+	}
+}
+
+// finished takes in a request that ended well.
+func (s *stats) finished(c *call, now time.Time) {
+	s.outputs.put(c.served.OutputTokens)
+	if c.limit > 0 {
+		s.asked.put(ask{limit: c.limit, came: c.served.OutputTokens})
+	}
+	s.ends.put(now)
+}
+
+// pace returns how many requests ended each second of late, 0 for unknown.
+func (s *stats) pace(now time.Time) float64 {
+	ends := 0
+	oldest := now
+	for _, at := range s.ends.values {
+		if now.Sub(at) > paceSpan {
+			continue
+		}
+		ends++
+		if at.Before(oldest) {
+			oldest = at
+		}
+	}
+	if span := now.Sub(oldest).Seconds(); ends > 1 && span > 0 {
+		return float64(ends) / span
+	}
+	return 0
+}
+
+func mean(values []int) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sum := 0
+	for _, v := range values {
+		sum += v
+	}
+	return float64(sum) / float64(len(values))
+}
+
+// traffic returns what was measured and starts a new span.
+func (o *owner) traffic(now time.Time) scale.Traffic {
+	s := &o.stats
+	held, tokens, oldest := o.queue.Held()
+	d := scale.Demand{
+		Held:       scale.Observe(float64(held), now),
+		HeldTokens: scale.Observe(float64(tokens), now),
+		HeldFor:    scale.Observe(0, now),
+		InFlight:   scale.Observe(float64(o.queue.InFlight()), now),
+		Good:       scale.Observe(s.good, now),
+		Bad:        scale.Observe(s.bad, now),
+	}
+	if !oldest.IsZero() {
+		d.HeldFor.Value = max(0, now.Sub(oldest).Seconds())
+	}
+	if span := now.Sub(s.since).Seconds(); span > 0 {
+		d.Arrivals = scale.Observe(float64(s.arrivals)/span, now)
+		s.arrivals, s.since = 0, now
+	}
+	if len(s.prompts.values) > 0 {
+		d.PromptTokens = scale.Observe(mean(s.prompts.values), now)
+		d.LongPrompt = scale.Observe(float64(quantile(slices.Clone(s.prompts.values), 0.95)), now)
+		d.LastArrival = scale.Observe(float64(s.lastArrival.UnixNano())/1e9, now)
+	}
+	if len(s.outputs.values) > 0 {
+		d.OutputTokens = scale.Observe(mean(s.outputs.values), now)
+	}
+	t := scale.Traffic{Demand: d, Loads: make(map[scale.ReplicaID]scale.Load, len(o.replicas))}
+	for id, r := range o.replicas {
+		t.Loads[id] = scale.Load{
+			InFlight: scale.Observe(float64(r.inFlight), now),
+			Latency:  r.latency.take(now),
+		}
+	}
+	return t
+}

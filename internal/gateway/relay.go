@@ -1,0 +1,294 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/penstock/penstock/internal/scale"
+)
+
+// Why an attempt is cut.
+var (
+	errGone      = errors.New("the replica is gone")
+	errGoingDown = errors.New("the gateway is shutting down")
+	errEmpty     = errors.New("the event stream ended before its first byte")
+	errSwitched  = errors.New("the replica switched protocols")
+	errNoDone    = errors.New("the event stream ended without [DONE]")
+)
+
+const (
+	copyBuffer = 16 << 10
+	// writeStall is how long a client may take no byte of a reply. Its slot at
+	// the replica is worth more.
+	writeStall = 60 * time.Second
+)
+
+// result is how an attempt ended.
+type result struct {
+	outcome  scale.Outcome
+	failed   error // the replica failed and no byte went to the client
+	abort    bool  // the connection must not end cleanly
+	streamed bool
+	begin    time.Time // first byte of the body
+	tokens   int
+	held     time.Duration
+	woke     bool
+}
+
+// attempt sends the request to one replica and relays its reply.
+func (x *exchange) attempt(ctx context.Context, a *attempt) result {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	a.bind(cancel)
+	reply, err := x.gateway.transport.RoundTrip(x.outbound(ctx, a.address))
+	if err != nil {
+		return x.unanswered(why(ctx, err))
+	}
+	defer reply.Body.Close()
+	if reply.StatusCode == http.StatusSwitchingProtocols {
+		return x.unanswered(errSwitched)
+	}
+	y := relay{exchange: x, attempt: a, reply: reply, meter: newMeter(x.r.URL.Path, reply)}
+	return y.run(ctx)
+}
+
+// why returns what the attempt was cut for, if it was, else err.
+func why(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// unanswered says what a failure before the first byte of a reply means.
+func (x *exchange) unanswered(err error) result {
+	if x.r.Context().Err() != nil {
+		return result{outcome: scale.Cancelled}
+	}
+	return result{outcome: scale.Failed, failed: err}
+}
+
+// outbound makes the request for a replica. The Host, the path and the body
+// are what was checked.
+func (x *exchange) outbound(ctx context.Context, address string) *http.Request {
+	h := x.r.Header.Clone()
+	dropHops(h)
+	for name := range h {
+		if strings.HasPrefix(name, "X-Penstock-") || strings.HasPrefix(name, "X-Forwarded-") {
+			delete(h, name)
+		}
+	}
+	h.Del("Forwarded")
+	h.Del("Accept-Encoding")
+	h.Del("Expect")
+	if !x.gateway.ForwardAuthorization {
+		h.Del("Authorization")
+	}
+	h["X-Request-Id"] = []string{x.id} // engines use it as a key: it must be unique
+	if _, set := h["User-Agent"]; !set {
+		h["User-Agent"] = []string{""} // not net/http's own
+	}
+	if _, set := h["Idempotency-Key"]; !set {
+		// Not sent when empty, but has the transport try a new connection when
+		// the engine closed an idle one.
+		h["Idempotency-Key"] = []string{}
+	}
+	body := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.body)), nil }
+	first, _ := body()
+	request := &http.Request{
+		Method: http.MethodPost,
+		URL:    &url.URL{Scheme: "http", Host: address, Path: x.r.URL.Path, RawQuery: x.r.URL.RawQuery},
+		Header: h, Host: address, ContentLength: int64(len(x.body)), Body: first, GetBody: body,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}
+	return request.WithContext(ctx)
+}
+
+// hopHeaders belong to one connection, by RFC 9110 7.6.1 and the older 2616
+// 13.5.1; httputil.ReverseProxy has the same list.
+func hopHeaders() [9]string {
+	return [...]string{
+		"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade",
+	}
+}
+
+// dropHops removes hop-by-hop headers and those that Connection names.
+func dropHops(h http.Header) {
+	for _, field := range h["Connection"] {
+		for name := range strings.SplitSeq(field, ",") {
+			if name = textproto.TrimString(name); name != "" {
+				h.Del(name)
+			}
+		}
+	}
+	for _, name := range hopHeaders() {
+		delete(h, name)
+	}
+}
+
+// relay is one reply on its way to the client.
+type relay struct {
+	*exchange
+	attempt *attempt
+	reply   *http.Response
+	meter   meter
+	patient time.Time // until when the client's write deadline is set
+}
+
+// buffer is pooled as a pointer to an array, which fits an interface.
+type buffer [copyBuffer]byte
+
+func newBuffer() any { return new(buffer) }
+
+// run passes the reply on. Nothing goes to the client before the first bytes
+// of the body have come.
+func (y *relay) run(ctx context.Context) result {
+	pooled := y.gateway.buffers.Get().(*buffer)
+	defer y.gateway.buffers.Put(pooled)
+	n, err := y.first(pooled[:])
+	eof := errors.Is(err, io.EOF)
+	switch {
+	case err != nil && !eof && (n == 0 || !y.prompt()):
+		return y.unanswered(why(ctx, err))
+	case n == 0 && eof && y.meter.events && y.reply.StatusCode == http.StatusOK:
+		return y.unanswered(errEmpty)
+	}
+	out := result{begin: time.Now(), streamed: y.meter.events}
+	if y.call.request.PromptTokens >= begunTokens {
+		y.owner.post(event{kind: begun, call: y.call})
+	}
+	y.header()
+	defer y.control.SetWriteDeadline(time.Time{}) //nolint:errcheck // the connection's next reply has its own
+	for {
+		if n > 0 {
+			if failure := y.pass(pooled[:n]); failure != nil {
+				out.outcome, out.abort = scale.Cancelled, true
+				return out
+			}
+		}
+		if err != nil {
+			break
+		}
+		n, err = y.next(pooled[:])
+	}
+	out.tokens = y.meter.tokens()
+	y.finish(ctx, &out, err)
+	return out
+}
+
+// prompt says whether the client waits for each part of the reply.
+func (y *relay) prompt() bool { return y.meter.events || y.reply.ContentLength < 0 }
+
+// first reads the first bytes: what there is of a stream, as much as fits of
+// another reply, so that a short one which breaks off can be asked for again.
+func (y *relay) first(into []byte) (int, error) {
+	n, err := y.next(into)
+	for err == nil && n < len(into) && !y.prompt() {
+		var more int
+		more, err = y.next(into[n:])
+		n += more
+	}
+	return n, err
+}
+
+// next reads until there is something.
+func (y *relay) next(into []byte) (int, error) {
+	for {
+		if n, err := y.reply.Body.Read(into); n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+// header passes on the status and the header.
+func (y *relay) header() {
+	dropHops(y.reply.Header)
+	h := y.w.Header()
+	for name, values := range y.reply.Header {
+		if name != "X-Request-Id" && !strings.HasPrefix(name, "X-Penstock-") {
+			h[name] = values
+		}
+	}
+	y.w.WriteHeader(y.reply.StatusCode)
+}
+
+// pass writes bytes as they came, and at once where a client waits for each.
+func (y *relay) pass(p []byte) error {
+	y.meter.see(p)
+	if now := time.Now(); now.Add(writeStall / 2).After(y.patient) {
+		y.patient = now.Add(writeStall)
+		_ = y.control.SetWriteDeadline(y.patient) // not every test's writer has one
+	}
+	if _, err := y.w.Write(p); err != nil {
+		return err
+	}
+	if y.prompt() {
+		return y.control.Flush()
+	}
+	return nil
+}
+
+// finish judges a reply of which something was passed on, and sees to it that
+// one cut short does not look whole.
+func (y *relay) finish(ctx context.Context, out *result, err error) {
+	switch {
+	case y.meter.done:
+		err = nil // all came that will
+	case errors.Is(err, io.EOF) && y.meter.needsDone:
+		err = errNoDone
+	case errors.Is(err, io.EOF):
+		err = nil
+	}
+	switch {
+	case err == nil && y.reply.StatusCode < http.StatusBadRequest:
+		out.outcome = scale.OK
+		return
+	case err == nil:
+		out.outcome = scale.Failed
+		return
+	case y.r.Context().Err() != nil:
+		out.outcome, out.abort = scale.Cancelled, true
+		return
+	}
+	err = why(ctx, err)
+	y.gateway.Logger.WarnContext(ctx, "replica lost in the middle of a reply",
+		"model", y.owner.model.Name, "replica", y.attempt.replica, "request", y.id, "error", err)
+	out.outcome, out.abort = scale.Interrupted, true
+	if y.meter.events && y.reply.Header.Get("Content-Encoding") == "" {
+		_, _ = y.w.Write(y.errorEvent(err))
+		_ = y.control.Flush()
+	}
+}
+
+// errorEvent is what ends a stream that was cut short. What has come of an
+// event is closed by an empty line first.
+func (y *relay) errorEvent(err error) []byte {
+	f := refusal{
+		kind: serverError, code: "replica_lost",
+		message: "The replica that served this request was lost before the reply was complete.",
+	}
+	if errors.Is(err, errGoingDown) {
+		f.code, f.message = "gateway_stopped", "The gateway stopped before the reply was complete."
+	}
+	event := y.meter.gap()
+	if y.r.URL.Path == "/v1/responses" {
+		return fmt.Appendf(event, "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"object\":\"response\",\"status\":\"failed\",\"error\":{\"code\":%q,\"message\":%q}}}\n\n", f.code, f.message)
+	}
+	return fmt.Appendf(event, "data: %s\n\n", f.body())
+}
+
+// isEvents says whether a reply is an event stream.
+func isEvents(h http.Header) bool {
+	kind, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	return err == nil && kind == "text/event-stream"
+}
