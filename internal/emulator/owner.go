@@ -123,6 +123,7 @@ func (o *owner) cutOff() {
 func (o *owner) begin(at time.Time) {
 	o.current, o.busy = o.engine.Iterate()
 	if !o.busy {
+		o.metrics.lag.Set(0)
 		return
 	}
 	for _, id := range o.current.Started {
