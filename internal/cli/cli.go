@@ -21,6 +21,7 @@ type Streams struct {
 // commands is the command list, in the order of --help.
 type commands struct {
 	Load     loadCmd     `cmd:"" help:"Replay a series of requests against a server and verify every reply."`
+	Emulate  emulateCmd  `cmd:"" help:"Run an emulated model server, for machines without GPUs."`
 	Validate validateCmd `cmd:"" help:"Check a configuration file and show what it comes to."`
 	Schema   schemaCmd   `cmd:"" help:"Print the JSON Schema of the configuration file."`
 	Notice   noticeCmd   `cmd:"" help:"Tell a running penstock that a replica will be taken away."`
