@@ -75,11 +75,12 @@ func (m *measured) busy(load scale.Load, now time.Time) time.Duration {
 	}
 }
 
-// offerings returns what can be had here: as many accelerators as there are.
+// offerings returns what can be had here: as many accelerators as there are,
+// which spot and on-demand share.
 func (f *fleet) offerings() []scale.Offering {
 	all := slices.Clone(f.world.Offerings)
 	for i := range all {
-		all[i].Limited, all[i].Slots = true, f.slots.total(all[i].Accelerator)
+		all[i].Limited, all[i].Slots, all[i].Pool = true, f.slots.total(all[i].Accelerator), "this machine"
 	}
 	slices.SortStableFunc(all, func(a, b scale.Offering) int {
 		return cmp.Or(cmp.Compare(a.Accelerator, b.Accelerator), cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.Capacity, b.Capacity))

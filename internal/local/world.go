@@ -38,7 +38,7 @@ type Gateway interface {
 type World struct {
 	Models    []scale.Model
 	Runs      map[config.RunKey]config.Run
-	Offerings []scale.Offering // Limited and Slots are set here, from GPUs
+	Offerings []scale.Offering // Limited, Slots and Pool are set here, from GPUs
 	Fleet     scale.FleetPolicy
 	GPUs      []GPU
 	Tick      time.Duration // how often Observe will be called; metrics are read as often

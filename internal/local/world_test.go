@@ -95,7 +95,7 @@ func TestSnapshotMergesGatewayAndEngine(t *testing.T) {
 	if s.Models[0].Demand != demand {
 		t.Errorf("demand %+v", s.Models[0].Demand)
 	}
-	want := []scale.Offering{{Accelerator: "gpu", Capacity: scale.OnDemand, PricePerHour: 2.5, Limited: true, Slots: 2}}
+	want := []scale.Offering{{Accelerator: "gpu", Capacity: scale.OnDemand, PricePerHour: 2.5, Limited: true, Slots: 2, Pool: "this machine"}}
 	if diff := cmp.Diff(want, s.Offerings); diff != "" {
 		t.Errorf("offerings (-want +got):\n%s", diff)
 	}
