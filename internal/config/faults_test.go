@@ -27,14 +27,22 @@ spec:
 // whole fault that is expected.
 func TestFaultsSayWhereAndWhat(t *testing.T) {
 	for name, c := range map[string]struct{ replace, by, want string }{
-		"an unknown key names the nearest": {"ttft: 2s", "tttf: 2s",
-			"p.yaml:7 spec.slo.tttf is no known key. Did you mean ttft?"},
-		"an unknown key far from all lists what is known": {"ttft: 2s", "ttft: 2s\n    pumpernickel: 3",
-			"p.yaml:8 spec.slo.pumpernickel is no known key. Known are ttft, tpot, latency, objective, window, maxHold."},
-		"an unknown kind names the nearest": {"kind: InferenceAutoscaler", "kind: InferenceAutoScaler",
-			`p.yaml:2 kind is the text "InferenceAutoScaler". Did you mean InferenceAutoscaler?`},
-		"another version": {"penstock.dev/v1alpha1", "penstock.dev/v1",
-			`p.yaml:1 apiVersion is the text "penstock.dev/v1". Set it to penstock.dev/v1alpha1.`},
+		"an unknown key names the nearest": {
+			"ttft: 2s", "tttf: 2s",
+			"p.yaml:7 spec.slo.tttf is no known key. Did you mean ttft?",
+		},
+		"an unknown key far from all lists what is known": {
+			"ttft: 2s", "ttft: 2s\n    pumpernickel: 3",
+			"p.yaml:8 spec.slo.pumpernickel is no known key. Known are ttft, tpot, latency, objective, window, maxHold.",
+		},
+		"an unknown kind names the nearest": {
+			"kind: InferenceAutoscaler", "kind: InferenceAutoScaler",
+			`p.yaml:2 kind is the text "InferenceAutoScaler". Did you mean InferenceAutoscaler?`,
+		},
+		"another version": {
+			"penstock.dev/v1alpha1", "penstock.dev/v1",
+			`p.yaml:1 apiVersion is the text "penstock.dev/v1". Set it to penstock.dev/v1alpha1.`,
+		},
 		"a document that is no object":  {"", "---\n[a]\n", "p.yaml:16 is a list, where an object with apiVersion, kind and spec is wanted."},
 		"a syntax error":                {"metadata: {name: chat}", "metadata: {name: chat", "p.yaml:3 is no YAML: did not find expected ',' or '}'"},
 		"no model at all":               {minimal, "# nothing\n", "p.yaml holds no InferenceAutoscaler: there is nothing to serve."},
@@ -48,24 +56,36 @@ func TestFaultsSayWhereAndWhat(t *testing.T) {
 		"a missing name":                {"{name: chat}", "{}", "p.yaml:3 metadata.name is missing."},
 		"a bad object name":             {"{name: chat}", "{name: Chat Bot}", `p.yaml:3 metadata.name is "Chat Bot". Use lower-case letters, digits, dashes and dots only.`},
 		"a served name with a blank":    {"org/chat", "my model", `p.yaml:5 spec.model is "my model": blanks and control characters can not be part of a name.`},
-		"an empty list of variants": {minimal[strings.Index(minimal, "variants:"):], "variants: []\n",
-			"p.yaml:9 spec.variants is empty: a model needs at least one variant."},
+		"an empty list of variants": {
+			minimal[strings.Index(minimal, "variants:"):], "variants: []\n",
+			"p.yaml:9 spec.variants is empty: a model needs at least one variant.",
+		},
 
 		"only one of ttft and tpot":  {"    tpot: 100ms\n", "", "p.yaml:6 spec.slo is not complete. Set both ttft and tpot (such as ttft: 1s, tpot: 50ms), or latency for a model without tokens."},
 		"latency beside ttft":        {"ttft: 2s", "ttft: 2s\n    latency: 3s", "p.yaml:8 spec.slo.latency stands beside ttft or tpot. Set ttft and tpot for a model that streams tokens, or latency for one without."},
 		"an objective without slack": {"ttft: 2s", "ttft: 2s\n    objective: 100%", "p.yaml:8 spec.slo.objective is 100%. Set it above 0% and below 100%, such as 99%: what is left is the error budget."},
 		"a written zero duration":    {"ttft: 2s", "ttft: 2s\n    window: 0s", "p.yaml:8 spec.slo.window is 0, where a time is wanted. Leave it out for 28d."},
-		"a tpot that a lone request misses": {"tpot: 100ms", "tpot: 10ms",
-			"p.yaml:8 spec.slo.tpot is 10ms, but variant a100 takes 12.7ms per token even for a lone request. Raise it, or take a faster accelerator."},
-		"a ttft that a lone request misses": {"ttft: 2s", "ttft: 50ms",
-			"p.yaml:7 spec.slo.ttft is 50ms, but variant a100 takes 77.8ms for a lone prompt of 1024 tokens. Raise it, or take a faster accelerator."},
-		"a hold shorter than the cold start": {"ttft: 2s", "ttft: 2s\n    maxHold: 30s",
-			"p.yaml:8 spec.slo.maxHold is 30s, but variant a100 takes 1m to start: a request that wakes it from zero would expire. Raise maxHold, or set spec.replicas.min to 1 or more."},
+		"a tpot that a lone request misses": {
+			"tpot: 100ms", "tpot: 10ms",
+			"p.yaml:8 spec.slo.tpot is 10ms, but variant a100 takes 12.7ms per token even for a lone request. Raise it, or take a faster accelerator.",
+		},
+		"a ttft that a lone request misses": {
+			"ttft: 2s", "ttft: 50ms",
+			"p.yaml:7 spec.slo.ttft is 50ms, but variant a100 takes 77.8ms for a lone prompt of 1024 tokens. Raise it, or take a faster accelerator.",
+		},
+		"a hold shorter than the cold start": {
+			"ttft: 2s", "ttft: 2s\n    maxHold: 30s",
+			"p.yaml:8 spec.slo.maxHold is 30s, but variant a100 takes 1m to start: a request that wakes it from zero would expire. Raise maxHold, or set spec.replicas.min to 1 or more.",
+		},
 
-		"weights that do not fit": {"profile: {name: 8b-a100}", "profile: {weights: 141GB, kvBytesPerToken: 327680}",
-			"p.yaml:11 spec.variants[0].accelerator has too little memory: 80.0 GB × 0.90 − 141.0 GB weights = -69.0 GB for KV cache ÷ 327680 bytes/token = -210571 tokens, and one request of ordinary size needs 4096. Raise count, take an accelerator with more memory, or smaller (quantised) weights."},
-		"a profile for another accelerator": {"name: 8b-a100", "name: 8b-h100",
-			"p.yaml:12 spec.variants[0].profile.name is 8b-h100, which was measured on 1 × nvidia-h100-80gb as published, and the variant has 1 × nvidia-a100-80gb. Give profile.weights and profile.kvBytesPerToken instead."},
+		"weights that do not fit": {
+			"profile: {name: 8b-a100}", "profile: {weights: 141GB, kvBytesPerToken: 327680}",
+			"p.yaml:11 spec.variants[0].accelerator has too little memory: 80.0 GB × 0.90 − 141.0 GB weights = -69.0 GB for KV cache ÷ 327680 bytes/token = -210571 tokens, and one request of ordinary size needs 4096. Raise count, take an accelerator with more memory, or smaller (quantised) weights.",
+		},
+		"a profile for another accelerator": {
+			"name: 8b-a100", "name: 8b-h100",
+			"p.yaml:12 spec.variants[0].profile.name is 8b-h100, which was measured on 1 × nvidia-h100-80gb as published, and the variant has 1 × nvidia-a100-80gb. Give profile.weights and profile.kvBytesPerToken instead.",
+		},
 		"an unknown profile":           {"name: 8b-a100", "name: 8b-a10", `p.yaml:12 spec.variants[0].profile.name is "8b-a10", which is no catalogue profile. Did you mean 8b-a100?`},
 		"a size beside a profile":      {"name: 8b-a100", "name: 8b-a100, weights: 8GB", "p.yaml:12 spec.variants[0].profile.weights belongs to the catalogue's 8b-a100. Leave it out, or leave out name."},
 		"a model of unknown size":      {"    profile: {name: 8b-a100}\n", "", "p.yaml:10 spec.variants[0].profile does not say how large org/chat is. Set profile.weights and profile.kvBytesPerToken (2 × layers × KV heads × head size × bytes per value), or profile.name to one of 8b-a100, 8b-h100, 8b-l4, 70b-h100x4, generic-4s."},
@@ -73,21 +93,29 @@ func TestFaultsSayWhereAndWhat(t *testing.T) {
 		"a batch of none":              {"name: 8b-a100", "name: 8b-a100, maxBatch: 0", "p.yaml:12 spec.variants[0].profile.maxBatch is not above 0. Leave it out for the default."},
 		"service time and tokens' SLO": {"name: 8b-a100", "service: {mean: 1s}", "p.yaml:12 spec.variants[0].profile is of a model without tokens. Set spec.slo.latency instead of ttft and tpot."},
 		"latency without service time": {"    ttft: 2s\n    tpot: 100ms\n", "    latency: 3s\n", "p.yaml:11 spec.variants[0].profile is of a model with tokens, but spec.slo.latency is for models without. Set spec.slo.ttft and tpot, or give profile.service."},
-		"a latency below the mean": {minimal[strings.Index(minimal, "    ttft"):strings.Index(minimal, "    run")], "    latency: 3s\n  variants:\n  - name: a100\n    accelerator: {type: generic}\n    profile: {name: generic-4s}\n",
-			"p.yaml:7 spec.slo.latency is 3s, but variant a100 takes 4s for a lone request on average. Raise it, or take a faster accelerator."},
+		"a latency below the mean": {
+			minimal[strings.Index(minimal, "    ttft"):strings.Index(minimal, "    run")], "    latency: 3s\n  variants:\n  - name: a100\n    accelerator: {type: generic}\n    profile: {name: generic-4s}\n",
+			"p.yaml:7 spec.slo.latency is 3s, but variant a100 takes 4s for a lone request on average. Raise it, or take a faster accelerator.",
+		},
 
-		"an unknown accelerator": {"nvidia-a100-80gb", "nvidia-a100-80g",
-			`p.yaml:11 spec.variants[0].accelerator.type is "nvidia-a100-80g", which neither the catalogue nor a PriceList knows. Did you mean nvidia-a100-80gb? Any other type needs a price: a PriceList with prices: [{accelerator: nvidia-a100-80g, onDemand: 1.00}].`},
-		"spot without a price": {"{type: nvidia-a100-80gb}\n    profile: {name: 8b-a100}", "{type: nvidia-l40s}\n    profile: {weights: 16GB, kvBytesPerToken: 131072}\n    capacity: spot",
-			"p.yaml:13 spec.variants[0].capacity is spot, but no spot price of nvidia-l40s is known. Give one in a PriceList, or set it to onDemand."},
+		"an unknown accelerator": {
+			"nvidia-a100-80gb", "nvidia-a100-80g",
+			`p.yaml:11 spec.variants[0].accelerator.type is "nvidia-a100-80g", which neither the catalogue nor a PriceList knows. Did you mean nvidia-a100-80gb? Any other type needs a price: a PriceList with prices: [{accelerator: nvidia-a100-80g, onDemand: 1.00}].`,
+		},
+		"spot without a price": {
+			"{type: nvidia-a100-80gb}\n    profile: {name: 8b-a100}", "{type: nvidia-l40s}\n    profile: {weights: 16GB, kvBytesPerToken: 131072}\n    capacity: spot",
+			"p.yaml:13 spec.variants[0].capacity is spot, but no spot price of nvidia-l40s is known. Give one in a PriceList, or set it to onDemand.",
+		},
 		"an unknown capacity":           {"name: a100\n", "name: a100\n    capacity: ondemand\n", `p.yaml:11 spec.variants[0].capacity is "ondemand". Did you mean onDemand?`},
 		"a variant twice":               {"", strings.Replace(minimal[strings.Index(minimal, "  - name"):], "x", "x", 1), `p.yaml:15 spec.variants[1].name is "a100" again: each variant needs a name of its own.`},
 		"a bad variant name":            {"name: a100", "name: A_100", `p.yaml:10 spec.variants[0].name is "A_100". Use at most 63 lower-case letters, digits and dashes.`},
 		"more GPUs than the server has": {"", server("  gpus: [{type: nvidia-a100-80gb, count: 1}]") + second("    accelerator: {type: nvidia-a100-80gb, count: 2}\n    profile: {weights: 16GB, kvBytesPerToken: 131072}\n"), "p.yaml:31 spec.variants[0].accelerator is 2 × nvidia-a100-80gb, and ServerConfig spec.gpus declares 1 of them: no replica can ever start."},
 		"GPUs of no kind":               {"", server("  gpus: none"), `p.yaml:19 spec.gpus is the text "none". Write auto, or a list such as [{type: nvidia-l4, count: 2}].`},
 
-		"no run": {minimal[strings.Index(minimal, "    run:"):], "",
-			`p.yaml:10 spec.variants[0].run is missing: it says how a replica is started, such as run: {command: [vllm, serve, "org/chat", --port, "{{port}}"]}.`},
+		"no run": {
+			minimal[strings.Index(minimal, "    run:"):], "",
+			`p.yaml:10 spec.variants[0].run is missing: it says how a replica is started, such as run: {command: [vllm, serve, "org/chat", --port, "{{port}}"]}.`,
+		},
 		"no program":                {`[engine, --port, "{{port}}"]`, `[]`, "p.yaml:14 spec.variants[0].run.command names no program."},
 		"no port":                   {`"{{port}}"`, `"8000"`, "p.yaml:14 spec.variants[0].run.command holds no {{port}}: replicas share this machine, so that each must be told its port. Add it, such as --port {{port}}."},
 		"an unknown placeholder":    {`engine`, `"{{prot}}"`, "p.yaml:14 spec.variants[0].run.command[0] holds {{prot}}, which is no known placeholder. Did you mean port?"},
@@ -110,8 +138,10 @@ func TestFaultsSayWhereAndWhat(t *testing.T) {
 		"a zone in the start":         {"  variants", "  schedules: [{name: d, start: TZ=Asia/Tokyo 0 8 * * *, duration: 1h, min: 1}]\n  variants", `p.yaml:9 spec.schedules[0].start is "TZ=Asia/Tokyo 0 8 * * *": the time zone goes into timeZone.`},
 		"an unknown time zone":        {"  variants", "  schedules: [{name: d, start: 0 8 * * *, duration: 1h, min: 1, timeZone: Berlin}]\n  variants", `p.yaml:9 spec.schedules[0].timeZone is "Berlin", which is no time zone: write it like Europe/Berlin or UTC.`},
 		"a schedule above max":        {"  variants", "  schedules: [{name: d, start: 0 8 * * *, duration: 1h, min: 9}]\n  variants", "p.yaml:9 spec.schedules[0].min is 9, above the 8 replicas that the model may have (spec.replicas.max)."},
-		"two schedules of one name": {"  variants", "  schedules:\n  - {name: d, start: 0 8 * * *, duration: 1h, min: 1}\n  - {name: d, start: 0 9 * * *, duration: 1h, min: 1}\n  variants",
-			`p.yaml:11 spec.schedules[1].name is "d" again: each schedule needs a name of its own.`},
+		"two schedules of one name": {
+			"  variants", "  schedules:\n  - {name: d, start: 0 8 * * *, duration: 1h, min: 1}\n  - {name: d, start: 0 9 * * *, duration: 1h, min: 1}\n  variants",
+			`p.yaml:11 spec.schedules[1].name is "d" again: each schedule needs a name of its own.`,
+		},
 
 		"an alias of two models":   {"", strings.Replace(second(""), "  slo", "  aliases: [org/chat]\n  slo", 1), `p.yaml:21 spec.aliases[0] is "org/chat", which is a name of chat already. A name belongs to one model.`},
 		"an alias twice":           {"  variants", "  aliases: [a, a]\n  variants", `p.yaml:9 spec.aliases[1] is "a" again, as spec.aliases[0].`},

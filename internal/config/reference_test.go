@@ -150,6 +150,7 @@ func kindNames() []string {
 }
 
 func (s source) schema(t *testing.T) []byte {
+	t.Helper()
 	definitions, kinds := map[string]any{}, []any{}
 	for _, kind := range kindNames() {
 		kinds = append(kinds, map[string]any{"$ref": "#/definitions/" + kind})
@@ -175,6 +176,7 @@ func (s source) schema(t *testing.T) []byte {
 
 // define adds the schema of a struct, and of all that it refers to.
 func (s source) define(t *testing.T, name string, definitions map[string]any) {
+	t.Helper()
 	if _, done := definitions[name]; done {
 		return
 	}
@@ -211,6 +213,7 @@ func (s source) define(t *testing.T, name string, definitions map[string]any) {
 
 // property is the schema of a type.
 func (s source) property(t *testing.T, expr ast.Expr, definitions map[string]any) map[string]any {
+	t.Helper()
 	switch expr := expr.(type) {
 	case *ast.StarExpr:
 		return s.property(t, expr.X, definitions)
@@ -295,6 +298,7 @@ Replicas inherit Penstock's environment.
 `
 
 func (s source) guide(t *testing.T) []byte {
+	t.Helper()
 	var b strings.Builder
 	b.WriteString(guideIntroduction)
 	for _, kind := range kindNames() {
@@ -317,6 +321,7 @@ func (s source) guide(t *testing.T) []byte {
 
 // section writes the table of one struct, then those of the structs in it.
 func (s source) section(t *testing.T, b *strings.Builder, path, name string) {
+	t.Helper()
 	fmt.Fprintf(b, "\n### %s\n\n%s\n\n| key | value | default | meaning |\n|---|---|---|---|\n", path, s[name].doc)
 	type nested struct{ path, name string }
 	var below []nested

