@@ -37,7 +37,7 @@ type Generator struct {
 type Model struct {
 	Name     string
 	SLO      scale.SLO // what a good reply is
-	Emulated bool      // whether each token is checked as one of package engine; replies that say they are emulated always are
+	Emulated bool      // whether replies are known to be those of package engine, so that each token is checked; else the first reply that begins like one tells
 }
 
 // Progress is how far a run is.
@@ -87,11 +87,13 @@ func (g *Generator) Run(ctx context.Context) (Report, error) {
 		Generator: g,
 		began:     time.Now(),
 		results:   make(chan result, 4096),
-		models:    make(map[string]Model, len(g.Models)),
+		models:    make(map[string]*target, len(g.Models)),
 		readers:   newReaders(),
 	}
 	for _, m := range g.Models {
-		run.models[m.Name] = m
+		t := &target{Model: m}
+		t.emulated.Store(m.Emulated)
+		run.models[m.Name] = t
 	}
 	var tally *tally
 	var collector sync.WaitGroup
@@ -123,7 +125,7 @@ func (g *Generator) Run(ctx context.Context) (Report, error) {
 type run struct {
 	*Generator
 	began    time.Time
-	models   map[string]Model
+	models   map[string]*target
 	results  chan result
 	requests sync.WaitGroup
 	started  atomic.Int64
@@ -161,9 +163,15 @@ func (r *run) arrivals(ctx, flight context.Context) error {
 	return nil
 }
 
-func (r *run) model(name string) (Model, bool) {
+// target is a model and what its replies have shown.
+type target struct {
+	Model
+	emulated atomic.Bool
+}
+
+func (r *run) model(name string) (*target, bool) {
 	if name == "" || len(r.Models) == 1 {
-		return r.Models[0], true
+		name = r.Models[0].Name
 	}
 	m, ok := r.models[name]
 	return m, ok

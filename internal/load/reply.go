@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/penstock/penstock/internal/engine"
@@ -18,16 +19,17 @@ import (
 const maxEvent = 4 << 20
 
 // checker reads one event stream of chat completion chunks and notes what is
-// wrong with it. The zero value with its first fields set is ready.
+// wrong with it. It is ready with its first four fields set.
 //
 // Chunks differ in their content alone, as a rule, and thousands come each
 // second. So the first chunk with content is decoded in full, and what stands
 // before and after the content is kept: a later chunk with the same bytes
 // around its content is told by comparing them. Any other is decoded.
 type checker struct {
-	verify bool   // whether each token is checked
-	seed   uint64 // of the reply, where verify is set
-	want   int    // tokens
+	verify   bool         // whether each token is checked
+	emulated *atomic.Bool // whether the model is known to be emulated; shared by its replies
+	seed     uint64       // of the reply of an emulated engine
+	want     int          // tokens
 
 	first, last time.Time // first content, and [DONE]
 	tokens      int       // as checked
@@ -218,9 +220,17 @@ func (c *checker) piece() {
 	}
 }
 
-// content takes the text of a chunk: whole tokens, where they are checked.
+// content takes the text of a chunk: whole tokens, where they are checked. A
+// reply that begins with the first token of an emulated engine's is one.
 func (c *checker) content(text []byte) {
 	c.piece()
+	if !c.verify && c.pieces == 1 {
+		c.token = engine.AppendToken(c.token[:0], c.seed, 0)
+		if bytes.HasPrefix(text, c.token) {
+			c.verify = true
+			c.emulated.Store(true)
+		}
+	}
 	if !c.verify {
 		return
 	}
@@ -244,6 +254,12 @@ func (c *checker) wrong(format string, args ...any) {
 
 // settle says how the reply ended, given how reading it did.
 func (c *checker) settle(ctx context.Context, err error) scale.Outcome {
+	if !c.verify && c.emulated.Load() { // as another reply has shown meanwhile
+		c.verify = true
+		if c.pieces > 0 {
+			c.wrong("token 0 is not an emulated engine's, which other replies are")
+		}
+	}
 	whole := c.done && !c.open
 	switch {
 	case c.fault != "":

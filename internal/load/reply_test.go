@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 
@@ -38,7 +39,7 @@ func whole() string { return role + token(0) + token(1) + token(2) + length + us
 
 func check(t *testing.T, from io.Reader) (*checker, scale.Outcome) {
 	t.Helper()
-	c := &checker{verify: true, seed: testSeed, want: testWant}
+	c := &checker{emulated: new(atomic.Bool), verify: true, seed: testSeed, want: testWant}
 	return c, c.settle(t.Context(), c.read(bufio.NewReaderSize(from, 1024)))
 }
 
@@ -137,7 +138,7 @@ func TestNoSingleByteChangePassesForAnotherReply(t *testing.T) {
 }
 
 func TestUnverifiedRepliesAreHeldToTheProtocol(t *testing.T) {
-	c := &checker{want: 100}
+	c := &checker{emulated: new(atomic.Bool), want: 100}
 	stream := role + piece("Hello,") + piece(` "you"`) + piece("ü") + strings.Replace(length, "length", "stop", 1) + usage + done
 	if got := c.settle(t.Context(), c.read(bufio.NewReader(strings.NewReader(stream)))); got != scale.OK || c.outputTokens() != 3 {
 		t.Errorf("%v (%s) with %d tokens, want ok with 3", got, c.detail, c.outputTokens())
@@ -165,10 +166,10 @@ func FuzzChecker(f *testing.F) {
 	f.Add([]byte(role+data(`{"error":{"message":"x","code":null}}`)), uint8(7))
 	f.Add([]byte(": ping\r\n\r\ndata:[DONE]\r\n\r\n"), uint8(3))
 	f.Fuzz(func(t *testing.T, stream []byte, chop uint8) {
-		once := &checker{verify: true, seed: testSeed, want: testWant}
+		once := &checker{emulated: new(atomic.Bool), verify: true, seed: testSeed, want: testWant}
 		first := once.settle(context.Background(), once.read(bufio.NewReader(strings.NewReader(string(stream)))))
 		// However the bytes are split, the reply is the same.
-		split := &checker{verify: true, seed: testSeed, want: testWant}
+		split := &checker{emulated: new(atomic.Bool), verify: true, seed: testSeed, want: testWant}
 		from := &chopped{data: stream, size: int(chop)%40 + 1}
 		second := split.settle(context.Background(), split.read(bufio.NewReaderSize(from, 16)))
 		if first != second || once.detail != split.detail || once.tokens != split.tokens {
@@ -194,7 +195,7 @@ func (c *chopped) Read(p []byte) (int, error) {
 }
 
 func BenchmarkEvent(b *testing.B) {
-	c := &checker{verify: true, seed: testSeed, want: b.N}
+	c := &checker{emulated: new(atomic.Bool), verify: true, seed: testSeed, want: b.N}
 	c.line([]byte(strings.TrimSuffix(role, "\n\n")))
 	c.line(nil)
 	before := strings.TrimSuffix(token(0), engine.Token(testSeed, 0)+`"},"finish_reason":null}]}`+"\n\n")

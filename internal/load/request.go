@@ -18,12 +18,10 @@ import (
 )
 
 // The headers by which the gateway says how long it held a request and
-// whether the request waited for a wake from zero, and an emulated engine that
-// it is one. The last comes through a gateway that has yet to see a replica.
+// whether the request waited for a wake from zero.
 const (
-	HeaderHeld     = "X-Penstock-Held-Ms"
-	HeaderWoke     = "X-Penstock-Woke"
-	HeaderEmulated = "X-Penstock-Emulated"
+	HeaderHeld = "X-Penstock-Held-Ms"
+	HeaderWoke = "X-Penstock-Woke"
 )
 
 // errStalled is the cause of giving a silent request up.
@@ -43,11 +41,14 @@ type result struct {
 func (r result) judged() bool { return r.served.Outcome != scale.Cancelled }
 
 // send asks for one request and reads the reply to its end.
-func (r *run) send(flight context.Context, model Model, request scale.Request, due time.Time) result {
+func (r *run) send(flight context.Context, model *target, request scale.Request, due time.Time) result {
 	ctx, cancel := context.WithCancelCause(flight)
 	defer cancel(nil)
 	body, prompt := chatBody(model.Name, r.Seed, request)
-	c := &checker{verify: model.Emulated, seed: engine.Seed(prompt), want: max(1, request.OutputTokens)}
+	c := &checker{
+		verify: model.emulated.Load(), emulated: &model.emulated,
+		seed: engine.Seed(prompt), want: max(1, request.OutputTokens),
+	}
 	sent := time.Now()
 	served := r.ask(ctx, cancel, body, c)
 	end := time.Now()
@@ -87,7 +88,6 @@ func (r *run) ask(ctx context.Context, cancel context.CancelCauseFunc, body stri
 	if ms, err := strconv.ParseFloat(reply.Header.Get(HeaderHeld), 64); err == nil {
 		served.Held = time.Duration(ms * float64(time.Millisecond))
 	}
-	c.verify = c.verify || reply.Header.Get(HeaderEmulated) == "true"
 	from := watched{reply.Body, stall, r.Stall}
 	if reply.StatusCode != http.StatusOK {
 		served.Outcome = c.errorReply(reply, from)
