@@ -112,6 +112,11 @@ func TestFaultsSayWhereAndWhat(t *testing.T) {
 		"more GPUs than the server has": {"", server("  gpus: [{type: nvidia-a100-80gb, count: 1}]") + second("    accelerator: {type: nvidia-a100-80gb, count: 2}\n    profile: {weights: 16GB, kvBytesPerToken: 131072}\n"), "p.yaml:31 spec.variants[0].accelerator is 2 × nvidia-a100-80gb, and ServerConfig spec.gpus declares 1 of them: no replica can ever start."},
 		"GPUs of no kind":               {"", server("  gpus: none"), `p.yaml:19 spec.gpus is the text "none". Write auto, or a list such as [{type: nvidia-l4, count: 2}].`},
 
+		"what nvidia-smi does not find": {
+			"nvidia-a100-80gb", "generic",
+			"p.yaml:11 spec.variants[0].accelerator.type is generic, which nvidia-smi does not find. Declare how many there are: a ServerConfig with spec: {gpus: [{type: generic, count: 1}]}.",
+		},
+
 		"no run": {
 			minimal[strings.Index(minimal, "    run:"):], "",
 			`p.yaml:10 spec.variants[0].run is missing: it says how a replica is started, such as run: {command: [vllm, serve, "org/chat", --port, "{{port}}"]}.`,

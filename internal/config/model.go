@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/penstock/penstock/api/v1alpha1"
@@ -163,6 +164,9 @@ func (m modelObject) checkVariantMax(v v1alpha1.Variant, at string, server Serve
 	most := m.atLeastOne(join(at, "replicas.max"), int(v.Replicas.Max), 0)
 	count := max(1, int(v.Accelerator.Count))
 	if server.GPUs.Auto() {
+		if kind := v.Accelerator.Type; kind != "" && !strings.HasPrefix(kind, "nvidia-") {
+			m.fault(join(at, "accelerator.type"), "is %s, which nvidia-smi does not find. Declare how many there are: a %s with spec: {gpus: [{type: %s, count: 1}]}.", kind, KindServerConfig, kind)
+		}
 		return orDefault(most, defaultVariantMax)
 	}
 	slots := server.GPUs.Count(v.Accelerator.Type)
