@@ -25,8 +25,9 @@ type InferenceAutoscalerSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	Model string `json:"model"`
 
-	// Other names that the same replicas serve, such as LoRA adapters. A name
-	// belongs to one model only.
+	// Other names that the same replicas serve, such as LoRA adapters. Requests
+	// are passed on as they are, so that the engine must know these names too
+	// (vLLM's --served-model-name). A name belongs to one model only.
 	// +optional
 	Aliases []string `json:"aliases,omitempty"`
 

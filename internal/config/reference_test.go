@@ -284,7 +284,8 @@ spec:
 editors. More examples are in [examples](../../examples).
 
 **Names.** ` + "`spec.model`" + ` is the name that requests carry, that engines are told and that people see. ` + "`metadata.name`" + `
-and ` + "`spec.aliases`" + ` are other names that requests may carry. A name belongs to one model.
+and ` + "`spec.aliases`" + ` are other names that requests may carry, where the engine knows them too: requests are passed on as
+they are. A name belongs to one model.
 
 **Values.** Durations are written like ` + "`800ms`, `90s`, `15m`, `10h`, `28d`" + `; shares like ` + "`99%`" + `; memory like ` + "`16GB`" + ` (10⁹ bytes
 each) or ` + "`32MiB`" + ` (2²⁰ bytes each). Money is in US dollars. YAML is read as Kubernetes reads it.
