@@ -15,7 +15,7 @@ const guardArguments = "PENSTOCK_TEST_GUARD"
 func TestGuardReturnsTheStatusOfItsCommand(t *testing.T) {
 	t.Parallel()
 	if line := os.Getenv(guardArguments); line != "" {
-		os.Exit(Main(context.Background(), append([]string{"guard", "--"}, strings.Split(line, "|")...), //nolint:forbidigo // the process stands in for penstock
+		os.Exit(Main(context.Background(), append([]string{"guard", "--"}, strings.Split(line, "|")...),
 			Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 	}
 	tests := map[string]struct {

@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 
 // exit ends a process that stands in for another program.
 func exit(status int) {
-	os.Exit(status) //nolint:forbidigo // it has no other way to say how it ended
+	os.Exit(status)
 }
 
 // server is the model server that these tests run as a Replica.

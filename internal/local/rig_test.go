@@ -203,6 +203,17 @@ func (r *rig) none(t *testing.T) []scale.Lifetime {
 	return r.Lifetimes()
 }
 
+// livesUntil asks for one Replica of chat, as each tick does, until there have
+// been so many in all.
+func (r *rig) livesUntil(t *testing.T, n int) []scale.Lifetime {
+	t.Helper()
+	r.until(t, strconv.Itoa(n)+" lives", func(scale.Snapshot) bool {
+		r.apply(t, grow("chat", 0, 1))
+		return len(r.Lifetimes()) == n
+	})
+	return r.Lifetimes()
+}
+
 // crash has a Replica exit by itself.
 func crash(r scale.Replica) {
 	_ = visit("http://" + r.Address + "/exit") // it dies of it, and does not answer
