@@ -189,6 +189,15 @@ func (g *Gateway) InFlight(model string, replica scale.ReplicaID) int {
 	return 0
 }
 
+// Begun returns how many replies of a replica have begun: those that cannot be
+// sent elsewhere any more.
+func (g *Gateway) Begun(model string, replica scale.ReplicaID) int {
+	if o := g.owner(model); o != nil {
+		return o.ask(event{kind: counted, replica: replica}).begun
+	}
+	return 0
+}
+
 func (g *Gateway) owner(model string) *owner {
 	g.prepare()
 	return g.byName[model]

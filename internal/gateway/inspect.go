@@ -66,16 +66,20 @@ func inspect(body []byte) (hints, error) {
 
 // member reads one name and its value.
 func (h *hints) member(d *jsontext.Decoder) error {
-	token, err := d.ReadToken()
+	name, err := d.ReadValue()
 	if err != nil {
 		return err
 	}
-	switch token.String() {
+	name, err = plain(name)
+	if err != nil {
+		return err
+	}
+	switch string(name) {
 	case "model":
 		if d.PeekKind() != '"' {
 			return errNoModel
 		}
-		token, err = d.ReadToken()
+		token, err := d.ReadToken()
 		h.model = token.String()
 		return err
 	case "stream":
@@ -95,6 +99,14 @@ func (h *hints) member(d *jsontext.Decoder) error {
 		return err
 	}
 	return d.SkipValue()
+}
+
+// plain returns the text of a JSON string.
+func plain(quoted jsontext.Value) ([]byte, error) {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return quoted[1 : len(quoted)-1], nil
+	}
+	return jsontext.AppendUnquote(nil, quoted)
 }
 
 // maxTokens bounds what a client's limit may claim, so that sums can not run

@@ -44,6 +44,7 @@ type event struct {
 type answer struct {
 	traffic  scale.Traffic
 	inFlight int
+	begun    int
 }
 
 // dispatch tells a waiting call what becomes of it.
@@ -77,6 +78,7 @@ type attempt struct {
 	variant string
 	address string
 	sent    time.Time
+	begun   atomic.Bool // a byte of its reply is on its way to the client
 
 	mu     sync.Mutex
 	cancel context.CancelCauseFunc
@@ -207,7 +209,7 @@ func (o *owner) handle(e event, now time.Time) {
 	case measured:
 		a.traffic = o.traffic(e.now)
 	case counted:
-		a.inFlight = o.queue.ReplicaInFlight(e.replica)
+		a.inFlight, a.begun = o.queue.ReplicaInFlight(e.replica), o.begun(e.replica)
 	case drained:
 		o.apply(o.queue.Drain(now), now)
 	case cutAll:
@@ -223,6 +225,17 @@ func (o *owner) handle(e event, now time.Time) {
 	held, _, _ := o.queue.Held()
 	o.gauges.held.Set(float64(held))
 	o.gauges.inFlight.Set(float64(o.queue.InFlight()))
+}
+
+// begun counts the replies of a replica that have begun.
+func (o *owner) begun(replica scale.ReplicaID) int {
+	n := 0
+	for _, c := range o.calls {
+		if a := c.attempt; a != nil && a.replica == replica && a.begun.Load() {
+			n++
+		}
+	}
+	return n
 }
 
 func (o *owner) arrive(c *call, now time.Time) {

@@ -164,6 +164,7 @@ func (y *relay) run(ctx context.Context) result {
 		return y.unanswered(errEmpty)
 	}
 	out := result{begin: time.Now(), streamed: y.meter.events}
+	y.attempt.begun.Store(true)
 	if y.call.request.PromptTokens >= begunTokens {
 		y.owner.post(event{kind: begun, call: y.call})
 	}

@@ -14,21 +14,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	dto "github.com/prometheus/client_model/go"
-
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/penstock/penstock/internal/scale"
 )
-
-func counterValue(t *testing.T, m prometheus.Metric) float64 {
-	t.Helper()
-	var out dto.Metric
-	if err := m.Write(&out); err != nil {
-		t.Fatal(err)
-	}
-	return out.GetCounter().GetValue() + out.GetGauge().GetValue()
-}
 
 // The request that a replica gets is the client's, but for what belongs to the
 // connection or to the gateway.
@@ -221,7 +210,7 @@ func TestFailureBeforeTheFirstByteIsRetriedOnce(t *testing.T) {
 				t.Fatalf("%q, %v", body, err)
 			}
 			r.wantOutcome(scale.OK, 1)
-			if n := counterValue(t, r.metrics.retries.WithLabelValues(modelName)); n != 1 {
+			if n := testutil.ToFloat64(r.metrics.retries.WithLabelValues(modelName)); n != 1 {
 				t.Errorf("%v retries counted", n)
 			}
 
@@ -261,7 +250,7 @@ func TestStaleIdleConnectionIsReplaced(t *testing.T) {
 	if closed.Load() == 0 {
 		t.Fatal("no connection was used twice: nothing was tested")
 	}
-	if n := counterValue(t, r.metrics.retries.WithLabelValues(modelName)); n != 0 {
+	if n := testutil.ToFloat64(r.metrics.retries.WithLabelValues(modelName)); n != 0 {
 		t.Errorf("%v retries were counted against replicas", n)
 	}
 }

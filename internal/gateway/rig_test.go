@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
 	"github.com/penstock/penstock/internal/scale"
@@ -130,7 +131,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 
 // outcomes returns how many requests of the model ended in a way.
 func (r *rig) outcomes(o scale.Outcome) int {
-	return int(counterValue(r.t, r.metrics.requests.WithLabelValues(modelName, o.String())))
+	return int(testutil.ToFloat64(r.metrics.requests.WithLabelValues(modelName, o.String())))
 }
 
 func (r *rig) wantOutcome(o scale.Outcome, n int) {
@@ -249,13 +250,7 @@ func echoReply(prompt string, tokens int) string {
 }
 
 func between(s, from, to string) (string, bool) {
-	_, rest, found := strings.Cut(s, from)
-	if !found {
-		return "", false
-	}
-	found2 := strings.Index(rest, to)
-	if found2 < 0 {
-		return "", false
-	}
-	return rest[:found2], true
+	_, rest, _ := strings.Cut(s, from)
+	text, _, found := strings.Cut(rest, to)
+	return text, found
 }
