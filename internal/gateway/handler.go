@@ -176,8 +176,6 @@ func (x *exchange) run(ctx context.Context) {
 
 // attempts sends the request until there is a reply, at most twice.
 func (x *exchange) attempts(ctx context.Context) result {
-	var held time.Duration
-	var woke bool
 	for tries := 1; ; tries++ {
 		d, err := x.wait(ctx)
 		switch {
@@ -187,14 +185,15 @@ func (x *exchange) attempts(ctx context.Context) result {
 			return result{outcome: scale.Refused}
 		case err != nil:
 			return result{outcome: scale.Cancelled}
-		case d.Kind != admission.Send:
+		}
+		tell(x.w.Header(), d)
+		if d.Kind != admission.Send {
 			x.settled = true
 			refused(x.owner.model.Name, d).write(x.w)
 			return result{}
 		}
-		held, woke = d.Held, d.Woke
 		result := x.attempt(ctx, d.attempt)
-		result.held, result.woke = held, woke
+		result.held, result.woke = d.Held, d.Woke
 		if result.failed == nil {
 			return result
 		}
@@ -209,6 +208,17 @@ func (x *exchange) attempts(ctx context.Context) result {
 			unreachable().write(x.w)
 			return result
 		}
+	}
+}
+
+// tell says in a reply's header how long its request was held, and whether it
+// waited for a wake from zero, so that clients can judge by it, too.
+func tell(h http.Header, d dispatch) {
+	if d.Held > 0 {
+		h.Set("X-Penstock-Held-Ms", strconv.FormatInt(d.Held.Milliseconds(), 10))
+	}
+	if d.Woke {
+		h.Set("X-Penstock-Woke", "true")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -24,8 +25,12 @@ func TestHoldAndWake(t *testing.T) {
 	for i := range n {
 		running.Go(func() {
 			prompt := fmt.Sprintf("held%d", i)
-			if _, body, err := r.ask("/v1/chat/completions", echoBody(prompt, 4)); err != nil || body != echoReply(prompt, 4) {
+			reply, body, err := r.ask("/v1/chat/completions", echoBody(prompt, 4))
+			if err != nil || body != echoReply(prompt, 4) {
 				t.Errorf("%s: %q, %v", prompt, body, err)
+			}
+			if held, err := strconv.Atoi(reply.Header.Get("X-Penstock-Held-Ms")); err != nil || held < 0 || reply.Header.Get("X-Penstock-Woke") != "true" {
+				t.Errorf("%s: header %v", prompt, reply.Header)
 			}
 		})
 	}
