@@ -71,6 +71,7 @@ func busyFleet(now time.Time) *fleet {
 		Now: now.Add(-time.Second), Tick: time.Second,
 		Offerings: []scale.Offering{
 			{Accelerator: "nvidia-a100-80gb", Capacity: scale.OnDemand, PricePerHour: 2.1, Limited: true, Slots: 8},
+			{Accelerator: "nvidia-a100-80gb", Capacity: scale.Spot, PricePerHour: 0.9, Limited: true, Slots: 8}, // the same eight
 			{Accelerator: "nvidia-l4", Capacity: scale.OnDemand, PricePerHour: 0.7},
 		},
 	}}

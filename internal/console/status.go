@@ -288,12 +288,16 @@ func budgetLeft(objective, bad, all float64) float64 {
 	}
 }
 
+// accelerators counts what is in use by type. On-demand and spot offerings of
+// one zone are two ways to pay for the same slots.
 func accelerators(s scale.Snapshot) []Accelerator {
-	used, slots := map[string]int{}, map[string]int{}
+	type place struct{ kind, zone string }
+	slots, used := map[place]int{}, map[string]int{}
 	unbounded := map[string]bool{}
 	for _, o := range s.Offerings {
+		at := place{o.Accelerator, o.Zone}
+		slots[at] = max(slots[at], o.Slots)
 		used[o.Accelerator] += 0
-		slots[o.Accelerator] += o.Slots
 		unbounded[o.Accelerator] = unbounded[o.Accelerator] || !o.Limited
 	}
 	for _, m := range s.Models {
@@ -303,10 +307,14 @@ func accelerators(s scale.Snapshot) []Accelerator {
 			}
 		}
 	}
+	inAll := map[string]int{}
+	for at, n := range slots {
+		inAll[at.kind] += n
+	}
 	all := []Accelerator{}
 	for kind, n := range used {
 		a := Accelerator{Type: kind, Used: n}
-		if n, known := slots[kind]; known && !unbounded[kind] {
+		if n, known := inAll[kind]; known && !unbounded[kind] {
 			a.Slots = &n
 		}
 		all = append(all, a)
