@@ -303,7 +303,9 @@ func (x *exchange) readBody() *refusal {
 		expect = size
 	}
 	patience := slowBody + time.Duration(expect)*time.Second/slowRate
-	_ = x.control.SetReadDeadline(time.Now().Add(patience)) // not every test's writer has one
+	// net/http takes the deadline away when the body has been read. Not every
+	// test's writer has one.
+	_ = x.control.SetReadDeadline(time.Now().Add(patience))
 	body := make([]byte, 0, min(max(size, 0)+1, firstRead))
 	from := io.LimitReader(x.r.Body, limit+1)
 	for {
@@ -322,7 +324,6 @@ func (x *exchange) readBody() *refusal {
 	if int64(len(body)) > limit {
 		return bodyTooLarge(limit)
 	}
-	_ = x.control.SetReadDeadline(time.Time{})
 	x.body = body
 	return nil
 }

@@ -27,8 +27,9 @@ var (
 
 const (
 	copyBuffer = 16 << 10
-	// writeStall is how long a client may take no byte of a reply. Its slot at
-	// the replica is worth more.
+	// writeStall is how long a client may take no byte of a reply, or half of it:
+	// the deadline is not moved for each part. Its slot at the replica is worth
+	// more.
 	writeStall = 60 * time.Second
 )
 
