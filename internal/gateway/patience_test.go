@@ -42,8 +42,15 @@ func (p *pipes) dial() net.Conn {
 	return here
 }
 
-// patient runs a gateway and a replica in virtual time.
-func patient(t *testing.T, replica http.HandlerFunc, story func(t *testing.T, g *Gateway, front *pipes)) {
+// patientRig is a gateway and a replica in virtual time.
+type patientRig struct {
+	*testing.T
+	gateway *Gateway
+	front   *pipes
+}
+
+// patient has a story happen in virtual time.
+func patient(t *testing.T, replica http.HandlerFunc, story func(p patientRig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		g := &Gateway{
@@ -68,29 +75,29 @@ func patient(t *testing.T, replica http.HandlerFunc, story func(t *testing.T, g 
 				<-done
 			}
 		}()
-		story(t, g, front)
+		story(patientRig{T: t, gateway: g, front: front})
 	})
 }
 
 // Who sends a body too slowly is told so, and a header, cut off.
 func TestSlowSenders(t *testing.T) {
-	patient(t, func(http.ResponseWriter, *http.Request) {}, func(t *testing.T, _ *Gateway, front *pipes) {
+	patient(t, func(http.ResponseWriter, *http.Request) {}, func(p patientRig) {
 		began := time.Now()
-		conn := front.dial()
+		conn := p.front.dial()
 		fmt.Fprintf(conn, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n{")
 		reply, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil || reply.StatusCode != http.StatusRequestTimeout || !reply.Close {
-			t.Errorf("%+v, %v", reply, err)
+			p.Errorf("%+v, %v", reply, err)
 		}
 		if took := time.Since(began); took != 11*time.Second { // 10 s, and 1 s at 64 KiB/s
-			t.Errorf("answered after %v", took)
+			p.Errorf("answered after %v", took)
 		}
 		began = time.Now()
-		conn = front.dial()
+		conn = p.front.dial()
 		fmt.Fprintf(conn, "POST /v1/completions HTTP/1.1\r\nHo")
 		io.Copy(io.Discard, conn)
 		if took := time.Since(began); took != readHeaderTimeout {
-			t.Errorf("cut off after %v", took)
+			p.Errorf("cut off after %v", took)
 		}
 	})
 }
@@ -106,26 +113,26 @@ func TestSlowReaders(t *testing.T) {
 		}
 		io.WriteString(w, "data: [DONE]\n\n")
 	}
-	patient(t, replica, func(t *testing.T, g *Gateway, front *pipes) {
+	patient(t, replica, func(p patientRig) {
 		body := chatBody("")
 		request := fmt.Sprintf("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-		conn := front.dial()
+		conn := p.front.dial()
 		io.WriteString(conn, request)
 		time.Sleep(writeStall - time.Second)
-		if n := g.InFlight(modelName, "a"); n != 1 {
-			t.Errorf("%d in flight before the time is up", n)
+		if n := p.gateway.InFlight(modelName, "a"); n != 1 {
+			p.Errorf("%d in flight before the time is up", n)
 		}
 		time.Sleep(2 * time.Second)
-		if n := g.InFlight(modelName, "a"); n != 0 {
-			t.Errorf("%d in flight after it", n)
+		if n := p.gateway.InFlight(modelName, "a"); n != 0 {
+			p.Errorf("%d in flight after it", n)
 		}
-		conn = front.dial()
+		conn = p.front.dial()
 		io.WriteString(conn, request)
 		slow := bufio.NewReader(conn)
 		for range 2 { // also on the same connection, long after the first reply's deadline
 			reply, err := http.ReadResponse(slow, nil)
 			if err != nil {
-				t.Fatal(err)
+				p.Fatal(err)
 			}
 			lines := 0
 			for buf := bufio.NewReader(reply.Body); ; lines++ {
@@ -135,24 +142,24 @@ func TestSlowReaders(t *testing.T) {
 				}
 			}
 			if lines != 42 {
-				t.Errorf("%d lines came", lines)
+				p.Errorf("%d lines came", lines)
 			}
 			io.WriteString(conn, request)
 		}
 		conn.Close()
 
-		conn = front.dial() // a refusal, long after the deadline of the reply before it
+		conn = p.front.dial() // a refusal, long after the deadline of the reply before it
 		io.WriteString(conn, request)
 		slow = bufio.NewReader(conn)
 		if reply, err := http.ReadResponse(slow, nil); err != nil {
-			t.Error(err)
+			p.Error(err)
 		} else {
 			io.Copy(io.Discard, reply.Body)
 		}
 		time.Sleep(writeStall + 10*time.Second)
 		fmt.Fprintf(conn, "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
 		if reply, err := http.ReadResponse(slow, nil); err != nil || reply.StatusCode != http.StatusNotFound {
-			t.Errorf("%+v, %v", reply, err)
+			p.Errorf("%+v, %v", reply, err)
 		}
 		conn.Close()
 	})
@@ -160,17 +167,17 @@ func TestSlowReaders(t *testing.T) {
 
 // A hold may outlast every deadline for what came before it.
 func TestLongHold(t *testing.T) {
-	patient(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") }, func(t *testing.T, g *Gateway, front *pipes) {
-		g.Route(modelName, nil)
+	patient(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") }, func(p patientRig) {
+		p.gateway.Route(modelName, nil)
 		body := chatBody("")
-		conn := front.dial()
+		conn := p.front.dial()
 		defer conn.Close()
 		fmt.Fprintf(conn, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 		time.Sleep(50 * time.Second)
-		g.Route(modelName, []scale.Route{route("a", "replica:1", 1)})
+		p.gateway.Route(modelName, []scale.Route{route("a", "replica:1", 1)})
 		reply, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil || reply.StatusCode != http.StatusOK || reply.Header.Get("X-Penstock-Held-Ms") != "50000" {
-			t.Errorf("%+v, %v", reply, err)
+			p.Errorf("%+v, %v", reply, err)
 		}
 	})
 }
