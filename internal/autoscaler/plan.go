@@ -23,7 +23,7 @@ type size struct {
 
 // size forecasts the demand and sizes every variant for it.
 func (t *tick) size() {
-	demand := t.memory.Forecast.At(t.snapshot.Now, quantile)
+	demand := t.memory.Forecast.At(t.snapshot.Now, t.horizon(), quantile)
 	t.forecast = scale.Forecast{
 		Model: t.state.Model.Name, Horizon: t.horizon(), Quantile: quantile,
 		Mean: demand.Mean, Upper: demand.Upper,

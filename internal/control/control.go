@@ -60,13 +60,18 @@ func (l *Loop) Latest() (Latest, bool) {
 	return l.latest, !l.latest.Decision.At.IsZero()
 }
 
+// pokeGap is the least time between a tick and one that is poked: a crowd of
+// requests at a sleeping model is one reason to tick, not a thousand.
+const pokeGap = 50 * time.Millisecond
+
 // Run ticks until ctx ends, at once and then each Interval. A failed tick is
 // reported, never fatal: the next one may succeed.
 func (l *Loop) Run(ctx context.Context) error {
 	ticker := time.NewTicker(l.Interval)
 	defer ticker.Stop()
 	for {
-		if err := l.Tick(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		began := time.Now()
+		if err := l.Tick(ctx, began); err != nil && ctx.Err() == nil {
 			l.Report(err)
 		}
 		select {
@@ -74,6 +79,13 @@ func (l *Loop) Run(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		case <-l.Poke:
+			gap := time.NewTimer(time.Until(began.Add(pokeGap)))
+			select {
+			case <-ctx.Done():
+				gap.Stop()
+				return nil
+			case <-gap.C:
+			}
 		}
 	}
 }

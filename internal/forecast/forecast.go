@@ -1,7 +1,8 @@
 // Package forecast says what demand is coming over the time that a cold start
 // takes, with a quantile that is calibrated on its own past errors.
 //
-// The method here is a short mean. Its errors at the horizon are kept,
+// The method here is a short mean, which follows a rise that cannot be chance.
+// Its errors at the horizon are kept,
 // normalised by the spread that a stream of that mean would have, and
 // the wanted quantile of them is what the upper forecast adds: split conformal
 // prediction (Vovk et al. 2005) over a sliding window, as in adaptive
@@ -20,7 +21,13 @@ const (
 	// history bounds the demand history, in buckets.
 	history = 120
 	// meanOver is the span of the short mean that is the forecast.
-	meanOver = 15 * time.Second
+	meanOver = 10 * time.Second
+	// rising is the span of the two adjacent means whose difference tells a
+	// rise; rise is how many standard deviations of it a rise must exceed, and
+	// damp the share of it that is expected to go on until the horizon.
+	rising = 4 * time.Second
+	rise   = 3.0
+	damp   = 0.5
 	// sustained is the span over which demand counts as really there. The
 	// upper forecast is never below it, so that a forecast cannot argue a
 	// reaction away.
@@ -67,7 +74,7 @@ type Check struct {
 	Mean float64 // requests/s, as forecast
 }
 
-// Demand is a forecast at one horizon, in requests/s.
+// Demand is the forecast at the horizon, in requests/s.
 type Demand struct {
 	Mean      float64
 	Upper     float64 // at the quantile asked for
@@ -131,19 +138,32 @@ func (s State) open(at time.Time, horizon time.Duration) State {
 	if n := len(s.Checks); n >= keepChecks || n > 0 && s.Checks[n-1].Due.Sub(at.Add(horizon)) > -every {
 		return s
 	}
-	s.Checks = append(slices.Clone(s.Checks), Check{Due: at.Add(horizon), Mean: s.mean(at, meanOver)})
+	s.Checks = append(slices.Clone(s.Checks), Check{Due: at.Add(horizon), Mean: s.expect(at, horizon)})
 	return s
 }
 
-// At forecasts the demand over the coming horizon at a quantile (0..1). Before
+// At forecasts the demand at a horizon and at a quantile (0..1). Before
 // anything was observed it is zero.
-func (s State) At(now time.Time, quantile float64) Demand {
-	d := Demand{Mean: s.mean(now, meanOver), Sustained: s.mean(now, sustained)}
+func (s State) At(now time.Time, horizon time.Duration, quantile float64) Demand {
+	d := Demand{Mean: s.expect(now, horizon), Sustained: s.mean(now, sustained)}
 	d.Upper = max(d.Mean+s.errorAt(quantile)*spread(d.Mean), d.Sustained)
 	if d.Mean == 0 && d.Sustained == 0 {
 		d.Upper = 0
 	}
 	return d
+}
+
+// expect is the short mean or, while demand rises significantly, the newest
+// mean carried on along the damped rise, to twice itself at most.
+func (s State) expect(now time.Time, horizon time.Duration) float64 {
+	level := s.mean(now, meanOver)
+	a, b := s.mean(now, rising), s.mean(now.Add(-rising), rising)
+	chance := math.Sqrt((a + b + 1/rising.Seconds()) / rising.Seconds())
+	if a-b < rise*chance {
+		return level
+	}
+	slope := (a - b) / rising.Seconds()
+	return max(level, min(a+damp*slope*horizon.Seconds(), 2*a))
 }
 
 // errorAt returns the quantile of the kept errors, with the prior mixed in.
@@ -164,6 +184,9 @@ func (s State) mean(now time.Time, span time.Duration) float64 {
 	var weight, sum float64
 	for i := len(s.Buckets) - 1; i >= 0; i-- {
 		b := s.Buckets[i]
+		if b.End.After(now) {
+			continue
+		}
 		if !b.End.After(now.Add(-span)) {
 			break
 		}

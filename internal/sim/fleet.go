@@ -107,19 +107,22 @@ func newRun(f Fleet, served func(scale.Request, scale.Served)) *run {
 		indices: make(map[scale.ReplicaID]int, f.Replicas),
 		flying:  make(map[scale.RequestID]*flight),
 	}
-	for range f.Replicas {
-		r.replicas = append(r.replicas, replica{engine: engine.New(f.Profile)})
-	}
 	return r
+}
+
+// add gives the run an engine.
+func (r *run) add(id scale.ReplicaID, p scale.Profile) {
+	r.indices[id] = len(r.replicas)
+	r.replicas = append(r.replicas, replica{engine: engine.New(p)})
 }
 
 // open makes the fleet Ready at the instant that becomes zero.
 func (r *run) open(zero time.Time) {
 	r.zero = zero
-	routes := make([]scale.Route, len(r.replicas))
+	routes := make([]scale.Route, r.fleet.Replicas)
 	for i := range routes {
 		id := scale.ReplicaID(fmt.Sprintf("r%05d", i))
-		r.indices[id] = i
+		r.add(id, r.fleet.Profile)
 		routes[i] = scale.Route{
 			Replica:    scale.Replica{ID: id, Phase: scale.Ready, Created: zero, Since: zero},
 			BatchLimit: r.fleet.BatchLimit, KVTokens: r.fleet.KVTokens,

@@ -1,0 +1,338 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/penstock/penstock/internal/autoscaler"
+	"github.com/penstock/penstock/internal/config"
+	"github.com/penstock/penstock/internal/console"
+	"github.com/penstock/penstock/internal/control"
+	"github.com/penstock/penstock/internal/gateway"
+	"github.com/penstock/penstock/internal/ledger"
+	"github.com/penstock/penstock/internal/local"
+	"github.com/penstock/penstock/internal/scale"
+	"github.com/penstock/penstock/internal/store"
+)
+
+// machine is Penstock on one machine: data plane, world, loop, journal and
+// console, composed. It is made with open and run once.
+type machine struct {
+	config  config.Config
+	logger  *slog.Logger
+	gateway *gateway.Gateway
+	world   *local.World
+	loop    *control.Loop
+	console *console.Console
+	journal *store.Store
+	lives   *lives
+	poke    chan struct{}
+
+	serving net.Listener // of the gateway
+	asking  net.Listener // of the console
+}
+
+// open claims everything that can be refused — journal, GPUs, ports — so that
+// what is wrong is said before anything starts. journal, if not nil, wraps the
+// place where Decisions go.
+func open(ctx context.Context, c config.Config, logger *slog.Logger, wrap func(control.Journal) control.Journal) (*machine, error) {
+	m := &machine{config: c, logger: logger, poke: make(chan struct{}, 1)}
+	if err := m.compose(ctx, wrap); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	return m, nil
+}
+
+func (m *machine) compose(ctx context.Context, wrap func(control.Journal) control.Journal) error {
+	c := m.config
+	gpus, err := local.GPUs(ctx, c.Server.GPUs)
+	if err != nil {
+		return err
+	}
+	if m.journal, err = store.Open(ctx, filepath.Join(c.Server.StateDir, "journal.db")); err != nil {
+		return err
+	}
+	memory, err := m.remember(ctx)
+	if err != nil {
+		return err
+	}
+	if m.serving, err = listen(ctx, "gateway", c.Server.Listen); err != nil {
+		return err
+	}
+	if m.asking, err = listen(ctx, "console", c.Server.Console); err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.gateway = &gateway.Gateway{
+		Models: c.Models,
+		Limits: gateway.Limits{MaxHeld: c.Server.MaxHeld, MaxHeldBytes: c.Server.MaxHeldBytes, MaxBody: c.Server.MaxBody},
+		Wake:   func(string) { m.wake() }, Registerer: registry, Logger: m.logger,
+	}
+	m.world = &local.World{
+		Models: c.Models, Runs: c.Runs, Offerings: c.Offerings, Fleet: c.Fleet, GPUs: gpus, Tick: c.Server.Tick,
+		DrainTimeout: c.Server.DrainTimeout, StateDir: c.Server.StateDir, Gateway: m.gateway, Logger: m.logger,
+	}
+	var journal control.Journal = m.journal
+	if wrap != nil {
+		journal = wrap(journal)
+	}
+	m.loop = &control.Loop{
+		Observer: m.world, Actuator: m.world, Journal: journal, Interval: c.Server.Tick, Poke: m.poke, Memory: memory,
+		Report: func(err error) { m.logger.Error("tick failed", "error", err) },
+	}
+	m.console = &console.Console{
+		Listen: m.asking.Addr().String(), Fleet: present{m}, History: m.journal, Gatherer: registry, Logger: m.logger,
+		Bill: func(lifetimes []scale.Lifetime, now time.Time) []scale.Charge {
+			return ledger.Bill(ledger.Account{Lifetimes: lifetimes, Owners: owners(c.Models), Span: ledger.Span{Until: now}, Now: now})
+		},
+	}
+	m.lives = &lives{journal: m.journal, world: m.world}
+	return m.lives.load(ctx)
+}
+
+func listen(ctx context.Context, what, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: listen on %s: %w; is another penstock running?", what, address, err)
+	}
+	return l, nil
+}
+
+// remember reads the Memory that the last run left. One that this version
+// cannot read is said and left behind: the fleet starts without it.
+func (m *machine) remember(ctx context.Context) (autoscaler.Memory, error) {
+	text, at, err := m.journal.Memory(ctx)
+	if err != nil {
+		return autoscaler.Memory{}, err
+	}
+	memory, err := autoscaler.DecodeMemory(text)
+	switch {
+	case err != nil:
+		m.logger.WarnContext(ctx, "memory left behind", "error", err)
+		return autoscaler.Memory{}, nil
+	case len(text) > 0:
+		m.logger.InfoContext(ctx, "memory resumed", "from", at)
+	}
+	return memory, nil
+}
+
+// wake makes the loop tick now. It never blocks.
+func (m *machine) wake() {
+	select {
+	case m.poke <- struct{}{}:
+	default:
+	}
+}
+
+// Run runs until ctx ends or a part of it fails, and then stops in the told
+// order: refuse new → drain → stop the loop → stop replicas → flush the journal.
+func (m *machine) Run(ctx context.Context) error {
+	defer func() { // what was not handed to a server yet
+		_ = m.serving.Close()
+		_ = m.asking.Close()
+	}()
+	// Each stage ends after the one before it.
+	stages, stopStages := newStages(ctx)
+	defer stopStages()
+	group := new(errgroup.Group)
+	failed, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	start := func(name string, stage context.Context, run func(context.Context) error) {
+		group.Go(func() error {
+			if err := run(stage); err != nil {
+				fail(err)
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	start("gateway", stages.plane, m.gateway.Run)
+	start("replicas", stages.world, m.world.Run)
+	start("loop", stages.loop, m.loop.Run)
+	start("poke", stages.loop, m.forward)
+	start("lifetimes", stages.loop, m.lives.Run)
+	start("console", stages.world, func(ctx context.Context) error { return m.console.Serve(ctx, m.asking) })
+	server := m.gateway.Server()
+	start("gateway", stages.plane, func(context.Context) error {
+		if err := server.Serve(m.serving); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+
+	<-failed.Done()
+	m.drain(stages.plane, server)
+	stages.stopLoop()
+	stages.stopWorld()
+	stages.stopPlane()
+	err := group.Wait()
+	return errors.Join(err, m.lives.save(context.WithoutCancel(ctx)))
+}
+
+// drain lets requests under way finish, as long as the configuration allows.
+func (m *machine) drain(ctx context.Context, server *http.Server) {
+	ctx, cancel := context.WithTimeout(ctx, m.config.Server.DrainTimeout)
+	defer cancel()
+	m.logger.InfoContext(ctx, "draining", "longest", m.config.Server.DrainTimeout)
+	if err := m.gateway.Drain(ctx); err != nil {
+		m.logger.WarnContext(ctx, "drain cut short", "error", err)
+	}
+	if err := server.Shutdown(ctx); err != nil {
+		_ = server.Close()
+	}
+}
+
+// stages are the lives of what runs, which end one after the other.
+type stages struct {
+	plane, loop, world             context.Context //nolint:containedctx // they are what this type is about, and it lives on Run's stack
+	stopPlane, stopLoop, stopWorld context.CancelFunc
+}
+
+func newStages(ctx context.Context) (stages, func()) {
+	var s stages
+	base := context.WithoutCancel(ctx)
+	s.plane, s.stopPlane = context.WithCancel(base)
+	s.loop, s.stopLoop = context.WithCancel(base)
+	s.world, s.stopWorld = context.WithCancel(base)
+	return s, func() { s.stopPlane(); s.stopLoop(); s.stopWorld() }
+}
+
+// forward turns what happens to replicas into ticks.
+func (m *machine) forward(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.world.Poked():
+			m.wake()
+		}
+	}
+}
+
+// close gives back what open claimed.
+func (m *machine) close() error {
+	var err error
+	for _, l := range []net.Listener{m.serving, m.asking} {
+		if l != nil {
+			if e := l.Close(); !errors.Is(e, net.ErrClosed) {
+				err = errors.Join(err, e)
+			}
+		}
+	}
+	if m.journal != nil {
+		err = errors.Join(err, m.journal.Close())
+	}
+	return err
+}
+
+// url is where the gateway is reached.
+func (m *machine) url() string { return "http://" + m.serving.Addr().String() }
+
+func (m *machine) consoleURL() string { return "http://" + m.asking.Addr().String() }
+
+// present shows a machine to the console.
+type present struct{ m *machine }
+
+// Snapshot returns the newest tick.
+func (p present) Snapshot() (scale.Snapshot, scale.Decision, bool) {
+	latest, ok := p.m.loop.Latest()
+	return latest.Snapshot, latest.Decision, ok
+}
+
+// Lifetimes returns every paid life.
+func (p present) Lifetimes() []scale.Lifetime { return p.m.lives.all() }
+
+func owners(models []scale.Model) map[string]scale.Owner {
+	out := make(map[string]scale.Owner, len(models))
+	for _, m := range models {
+		out[m.Name] = m.Owner
+	}
+	return out
+}
+
+// lives keeps the paid lives of replicas: those of this run, and those of
+// earlier ones that the journal holds.
+type lives struct {
+	journal *store.Store
+	world   *local.World
+
+	mu    sync.Mutex
+	ended []scale.Lifetime
+}
+
+const (
+	// saveLives is how often living replicas' lifetimes are written down: so
+	// much of a replica's cost is unknown after a kill -9.
+	saveLives = 10 * time.Second
+	// keepLives bounds how many ended lifetimes are kept in memory, and
+	// livesSince how old ones are read back.
+	keepLives  = 20_000
+	livesSince = 31 * 24 * time.Hour
+)
+
+// load reads the lives of earlier runs. What was alive when an earlier run was
+// killed ended with it; the journal's newest checkpoint tells about when.
+func (l *lives) load(ctx context.Context) error {
+	_, last, err := l.journal.Memory(ctx)
+	if err != nil {
+		return err
+	}
+	l.ended, err = l.journal.Lifetimes(ctx, time.Now().Add(-livesSince))
+	if err != nil {
+		return err
+	}
+	for i := range l.ended {
+		if life := &l.ended[i]; life.Ended.IsZero() {
+			life.Ended = last
+			if last.Before(life.Created) {
+				life.Ended = life.Created
+			}
+		}
+	}
+	return l.journal.SaveLifetimes(ctx, l.ended)
+}
+
+// Run writes lifetimes down from time to time until ctx ends.
+func (l *lives) Run(ctx context.Context) error {
+	ticker := time.NewTicker(saveLives)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if err := l.save(ctx); err != nil && ctx.Err() == nil {
+				l.world.Logger.ErrorContext(ctx, "lifetimes not saved", "error", err)
+			}
+		}
+	}
+}
+
+func (l *lives) save(ctx context.Context) error {
+	l.mu.Lock()
+	fresh := l.world.TakeEnded()
+	l.ended = append(l.ended, fresh...)
+	if extra := len(l.ended) - keepLives; extra > 0 {
+		l.ended = append([]scale.Lifetime(nil), l.ended[extra:]...)
+	}
+	l.mu.Unlock()
+	return l.journal.SaveLifetimes(ctx, append(fresh, l.world.Lifetimes()...))
+}
+
+func (l *lives) all() []scale.Lifetime {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append(append([]scale.Lifetime(nil), l.ended...), l.world.Lifetimes()...)
+}

@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/penstock/penstock/internal/config"
+	"github.com/penstock/penstock/internal/scale"
+)
+
+type serveCmd struct {
+	File string     `short:"f" required:"" placeholder:"FILE" help:"Configuration file."`
+	Log  slog.Level `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
+	JSON bool       `help:"Log as JSON."`
+}
+
+func (serveCmd) Help() string {
+	return `Runs the gateway, the autoscaling loop and the models' replicas as processes on this machine, until it gets SIGINT or SIGTERM: then new requests are refused, those under way finish, and the replicas are stopped.
+
+Example:
+  penstock serve -f penstock.yaml`
+}
+
+func (c *serveCmd) Run(ctx context.Context, std Streams) (err error) {
+	cfg, err := config.Load(c.File)
+	if err != nil {
+		return usageError{err}
+	}
+	m, err := open(ctx, cfg, logger(std.Err, c.Log, c.JSON), nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.close()) }()
+	welcome(std.Err, m)
+	return m.Run(ctx)
+}
+
+// welcome says where everything is.
+func welcome(w io.Writer, m *machine) {
+	fmt.Fprintf(w, "penstock serves %s\n", names(m.config.Models))
+	fmt.Fprintf(w, "  gateway  %s/v1   OpenAI-compatible\n", m.url())
+	fmt.Fprintf(w, "  console  %s   ask it with: penstock status\n", m.consoleURL())
+	fmt.Fprintf(w, "  state    %s   journal, replicas' logs, notices\n", m.config.Server.StateDir)
+}
+
+func names(models []scale.Model) string {
+	out := make([]string, len(models))
+	for i, m := range models {
+		out[i] = m.Name
+	}
+	return strings.Join(out, ", ")
+}
+
+func logger(w io.Writer, level slog.Level, asJSON bool) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if asJSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
