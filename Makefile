@@ -18,7 +18,7 @@ demo: ## Run the two-minute demo: emulated model servers, a spike, a report.
 
 .PHONY: test
 test: ## Run all tests, unit and integration, with the race detector.
-	$(GO) test -race -timeout 15m ./...
+	$(GO) test -race -timeout 10m ./...
 
 .PHONY: build
 build: ## Build bin/penstock.
