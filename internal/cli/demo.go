@@ -48,8 +48,8 @@ var demoConfig []byte
 func demoSpike(model string) trace.Spike {
 	return trace.Spike{
 		Seed: 7, Model: model,
-		Quiet: 11 * time.Second, Ramp: 14 * time.Second, Climb: 10 * time.Second, Hold: 24 * time.Second, Fall: 14 * time.Second,
-		Base: 10, Peak: 62, CV: 1.5,
+		Quiet: 10 * time.Second, Ramp: 45 * time.Second, Climb: 20 * time.Second, Hold: 6 * time.Second, Fall: 12 * time.Second,
+		Base: 12, Peak: 110, CV: 1.5,
 		Prompt: trace.ConversationPrompt(0.25), Output: trace.ConversationOutput(0.3),
 	}
 }
@@ -161,8 +161,8 @@ func (s *show) story(ctx context.Context) error {
 		return err
 	})
 	peak := s.spike.Quiet + s.spike.Ramp + s.spike.Climb
-	group.Go(func() error { return s.accident(loading, peak+s.spike.Hold/4) })
-	group.Go(func() error { return s.notice(loading, peak+s.spike.Hold*5/8) })
+	group.Go(func() error { return s.accident(loading, peak+s.spike.Hold/3) })
+	group.Go(func() error { return s.notice(loading, peak+s.spike.Hold) })
 	if err := group.Wait(); err != nil {
 		return err
 	}

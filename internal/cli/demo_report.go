@@ -55,25 +55,46 @@ func (s *show) report() (demoReport, error) {
 	return r, err
 }
 
-// staticPeak simulates the smallest constant fleet for the same series, filled
-// to the B* of its token mix and paid from the first arrival to the last reply.
+// staticPeak simulates the smallest constant fleet for the same series, paid
+// from the first arrival to the last reply. It may fill its replicas to
+// whatever batch limit serves it best.
 func (s *show) staticPeak() (sim.Peak, error) {
 	variant := s.model.Variants[0]
+	limit := capacity.Server{Profile: variant.Profile, Mix: mixOf(s.series)}.Solve(s.model.SLO)
+	var best sim.Peak
+	var failed error
+	for _, share := range []float64{0.6, 0.8, 1, 1.25, 1.6, 2} {
+		peak, err := sim.StaticPeak(sim.PeakProblem{
+			Fleet: sim.Fleet{
+				Profile: variant.Profile, BatchLimit: max(1, int(share*float64(limit.Batch))), KVTokens: limit.KVTokens, SLO: s.model.SLO,
+			},
+			Requests: s.series, Most: 64, Span: s.span, PricePerHour: s.machine.config.Offerings[0].PricePerHour,
+		})
+		switch {
+		case err != nil:
+			failed = err
+		case best.Replicas == 0 || peak.Replicas < best.Replicas:
+			best = peak
+		}
+	}
+	if best.Replicas == 0 {
+		return best, failed
+	}
+	return best, nil
+}
+
+// mixOf is what the requests of a series are made of.
+func mixOf(series []scale.Request) capacity.Mix {
 	var mix capacity.Mix
-	prompts := make([]int, 0, len(s.series))
-	for _, r := range s.series {
-		mix.Prompt += float64(r.PromptTokens) / float64(len(s.series))
-		mix.Output += float64(r.OutputTokens) / float64(len(s.series))
+	prompts := make([]int, 0, len(series))
+	for _, r := range series {
+		mix.Prompt += float64(r.PromptTokens) / float64(len(series))
+		mix.Output += float64(r.OutputTokens) / float64(len(series))
 		prompts = append(prompts, r.PromptTokens)
 	}
 	slices.Sort(prompts)
 	mix.LongPrompt = float64(prompts[len(prompts)*95/100])
-	limit := capacity.Server{Profile: variant.Profile, Mix: mix}.Solve(s.model.SLO)
-	// The first request is left out: a fleet that never sleeps need not wake.
-	return sim.StaticPeak(sim.PeakProblem{
-		Fleet:    sim.Fleet{Profile: variant.Profile, BatchLimit: limit.Batch, KVTokens: limit.KVTokens, SLO: s.model.SLO},
-		Requests: s.series, Most: 64, Span: s.span, PricePerHour: s.machine.config.Offerings[0].PricePerHour,
-	})
+	return mix
 }
 
 // telling picks the three decisions that tell the story best: the wake, the

@@ -12,6 +12,7 @@ import (
 
 	"github.com/penstock/penstock/internal/config"
 	"github.com/penstock/penstock/internal/emulator"
+	"github.com/penstock/penstock/internal/scale"
 )
 
 type emulateCmd struct {
@@ -19,6 +20,8 @@ type emulateCmd struct {
 	Port            int           `help:"Port to listen at; 0 is any free one, and the log says which." default:"9000"`
 	Model           []string      `help:"Name of the model; more names are aliases of it." required:"" placeholder:"NAME"`
 	Profile         string        `help:"Profile of the catalogue that says how fast it is." default:"8b-a100"`
+	File            string        `short:"f" help:"Configuration file that has --variant of --model, whose profile is taken instead." placeholder:"FILE" and:"variant"`
+	Variant         string        `help:"Variant of that file." placeholder:"NAME" and:"variant"`
 	LoadDelay       time.Duration `help:"Time to load; connections are refused until then." default:"20s"`
 	ShutdownTimeout time.Duration `help:"Time that requests in flight may take after SIGTERM; 0s cuts them off." default:"0s"`
 }
@@ -36,10 +39,9 @@ Example:
 }
 
 func (c *emulateCmd) Run(ctx context.Context, std Streams) error {
-	catalogue := config.Catalogue()
-	profile, ok := catalogue.Profile(c.Profile)
-	if !ok {
-		return usageError{fmt.Errorf("--profile: %q is none of %s", c.Profile, strings.Join(catalogue.ProfileNames(), ", "))}
+	profile, err := c.profile()
+	if err != nil {
+		return usageError{err}
 	}
 	if c.Port < 0 || c.Port > 65535 {
 		return usageError{fmt.Errorf("--port: %d is not a port", c.Port)}
@@ -56,4 +58,26 @@ func (c *emulateCmd) Run(ctx context.Context, std Streams) error {
 		Logger: slog.New(slog.NewTextHandler(std.Err, nil)),
 	}
 	return server.Serve(ctx, net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
+}
+
+// profile is how fast the emulated engine is.
+func (c *emulateCmd) profile() (scale.Profile, error) {
+	if c.File == "" {
+		catalogue := config.Catalogue()
+		profile, ok := catalogue.Profile(c.Profile)
+		if !ok {
+			return profile, fmt.Errorf("--profile: %q is none of %s", c.Profile, strings.Join(catalogue.ProfileNames(), ", "))
+		}
+		return profile, nil
+	}
+	loaded, err := config.Load(c.File)
+	if err != nil {
+		return scale.Profile{}, err
+	}
+	for _, m := range loaded.Models {
+		if v, ok := m.Variant(c.Variant); ok && m.Name == c.Model[0] {
+			return v.Profile, nil
+		}
+	}
+	return scale.Profile{}, fmt.Errorf("--variant: %s has no variant %q of a model %q", c.File, c.Variant, c.Model[0])
 }

@@ -195,8 +195,8 @@ func bootFailures(c *Case) {
 func interruptions(c *Case) {
 	for i := range c.targets {
 		t := &c.targets[i]
-		if n := len(t.taken); n > 0 {
-			t.because(scale.ReasonInterruption, "%d of %d will be taken away; replaced now", n, len(t.serving))
+		if n := len(t.taken) + t.leaving; n > 0 && t.starts() > 0 {
+			t.because(scale.ReasonInterruption, "%d of %d will be taken away: replaced now", n, len(t.serving)+t.leaving)
 		}
 		if n := len(t.overdue); n > 0 {
 			t.because(scale.ReasonOverdue, "%d of %d have been starting for more than %s and do not count",

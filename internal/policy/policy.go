@@ -53,6 +53,7 @@ type target struct {
 	serving  []scale.Replica
 	draining int
 	taken    []scale.Replica // serving ones that an Interruption takes
+	leaving  int             // draining ones that an Interruption takes
 	overdue  []scale.Replica
 	want     int // what the Plan asked for
 	to       int // what the rules allow so far; taken and overdue ones not counted
@@ -155,14 +156,18 @@ const (
 )
 
 func (t *target) sort(r scale.Replica, s scale.Snapshot, c *Case) {
+	_, taken := s.Interrupted(r.ID)
 	if r.Phase == scale.Draining {
 		t.draining++
+		if taken {
+			t.leaving++
+		}
 	}
 	if !r.Serving() {
 		return
 	}
 	t.serving = append(t.serving, r)
-	if _, taken := s.Interrupted(r.ID); taken {
+	if taken {
 		t.taken = append(t.taken, r)
 		return
 	}
