@@ -308,6 +308,12 @@ type Run struct {
 	// +optional
 	ReadyTimeout Duration `json:"readyTimeout,omitempty"`
 
+	// Longest time that requests in flight may take to finish when a replica is
+	// drained; what is left then ends with an error event.
+	// +kubebuilder:default="10m"
+	// +optional
+	DrainTimeout Duration `json:"drainTimeout,omitempty"`
+
 	// Time from SIGTERM to SIGKILL. A replica is drained before SIGTERM.
 	// +kubebuilder:default="30s"
 	// +optional

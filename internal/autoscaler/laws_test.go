@@ -178,7 +178,6 @@ func holds(t *rapid.T, s scale.Snapshot, d scale.Decision) {
 // data never shrinks, paused never moves.
 func change(t *rapid.T, s scale.Snapshot, state scale.ModelState, c scale.Change) {
 	serving := map[scale.ReplicaID]bool{}
-	kept := 0
 	for _, r := range state.Replicas {
 		if r.Target == c.Target && r.Serving() {
 			serving[r.ID] = true
@@ -194,7 +193,7 @@ func change(t *rapid.T, s scale.Snapshot, state scale.ModelState, c scale.Change
 		}
 		delete(serving, id)
 	}
-	kept = len(serving)
+	kept := len(serving)
 	if c.To < 0 || kept > c.To || c.From != kept+len(c.Drain) {
 		t.Fatalf("%v: from %d, to %d, drains %d, keeps %d", c.Target, c.From, c.To, len(c.Drain), kept)
 	}

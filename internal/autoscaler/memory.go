@@ -3,12 +3,10 @@ package autoscaler
 import (
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/penstock/penstock/internal/capacity"
 	"github.com/penstock/penstock/internal/forecast"
 	"github.com/penstock/penstock/internal/policy"
-	"github.com/penstock/penstock/internal/scale"
 	"github.com/penstock/penstock/internal/slo"
 )
 
@@ -82,9 +80,4 @@ func (m ModelMemory) variant(name string) VariantMemory {
 		}
 	}
 	return VariantMemory{Name: name}
-}
-
-// Budget returns how a Model stands against its error budget.
-func (m Memory) Budget(model scale.Model, now time.Time) slo.Budget {
-	return m.model(model.Name).SLO.Budget(now, model.SLO)
 }

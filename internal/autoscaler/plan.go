@@ -23,7 +23,7 @@ type size struct {
 
 // size forecasts the demand and sizes every variant for it.
 func (t *tick) size() {
-	demand := t.memory.Forecast.At(t.snapshot.Now, t.horizon(), quantile)
+	demand := t.memory.Forecast.At(t.horizon(), quantile)
 	t.forecast = scale.Forecast{
 		Model: t.state.Model.Name, Horizon: t.horizon(), Quantile: quantile,
 		Mean: demand.Mean, Upper: demand.Upper,
@@ -139,7 +139,7 @@ func (t *tick) why(p planner.Problem, s planner.Solution) []scale.Reason {
 	if s.Carried < 1-1e-6 && t.forecast.Upper+t.backlog > 0 {
 		add(scale.ReasonMax, "All that may run carries %.0f %% of the demand", 100*s.Carried)
 	}
-	if r, ok := t.cheaper(p, s); ok {
+	if r, ok := cheaper(p, s); ok {
 		out = append(out, r)
 	}
 	if len(out) == 0 {
@@ -149,7 +149,7 @@ func (t *tick) why(p planner.Problem, s planner.Solution) []scale.Reason {
 }
 
 // cheaper says so when the Plan leaves a variant that runs for another.
-func (t *tick) cheaper(p planner.Problem, s planner.Solution) (scale.Reason, bool) {
+func cheaper(p planner.Problem, s planner.Solution) (scale.Reason, bool) {
 	gains, loses := -1, -1
 	for i, c := range p.Choices {
 		switch {

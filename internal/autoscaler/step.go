@@ -49,6 +49,7 @@ func Step(s scale.Snapshot, m Memory) (scale.Decision, Memory) {
 		plan := t.plan()
 		decision.Plans = append(decision.Plans, plan)
 		decision.Forecasts = append(decision.Forecasts, t.forecast)
+		decision.Budgets = append(decision.Budgets, t.memory.SLO.Budget(s.Now, state.Model.Name, state.Model.SLO))
 		decision.Alerts = append(decision.Alerts, t.memory.SLO.Alerts(s.Now, state.Model.Name, state.Model.SLO)...)
 		cases = append(cases, policy.Case{
 			State: state, Plan: plan, Signals: t.signals, Age: t.age, Boot: t.boot, Memory: t.memory.Policy,

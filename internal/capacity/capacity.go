@@ -260,19 +260,19 @@ func (s Server) breaks(slo scale.SLO, concurrency float64) Bound {
 	t := s.Predict(concurrency, slo.Objective)
 	switch {
 	case !slo.Tokens():
-		if t.Service > slo.Latency.Seconds()*s.margin(concurrency) {
+		if t.Service > slo.Latency.Seconds()*margin(concurrency) {
 			return ByLatency
 		}
-	case t.TPOTTail > slo.TPOT.Seconds()*s.margin(concurrency):
+	case t.TPOTTail > slo.TPOT.Seconds()*margin(concurrency):
 		return ByTPOT
-	case t.TTFTTail > slo.TTFT.Seconds()*s.margin(concurrency):
+	case t.TTFTTail > slo.TTFT.Seconds()*margin(concurrency):
 		return ByTTFT
 	}
 	return 0
 }
 
 // margin leaves no slack to a lone request: it shares its batch with nobody.
-func (s Server) margin(concurrency float64) float64 {
+func margin(concurrency float64) float64 {
 	if concurrency <= 1 {
 		return 1
 	}

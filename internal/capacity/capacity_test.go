@@ -117,10 +117,10 @@ func TestLearningFindsAWrongProfile(t *testing.T) {
 	told := truth
 	for i := range 200 {
 		c := float64(8 + i%40)
-		real := truth.Predict(c, 0.5)
+		actual := truth.Predict(c, 0.5)
 		told.Learned = told.Learn(scale.Latency{
 			Requests: 5, Concurrency: c, PromptTokens: conversation.Prompt, OutputTokens: conversation.Output,
-			TTFT: seconds(real.TTFT * 1.4), TPOT: seconds(real.TPOT * 1.3),
+			TTFT: seconds(actual.TTFT * 1.4), TPOT: seconds(actual.TPOT * 1.3),
 		})
 	}
 	for _, c := range []float64{8, 20, 45} {

@@ -73,14 +73,13 @@ func (c *demoCmd) Run(ctx context.Context, std Streams) (err error) {
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	defer log.Close()
 	diary := newDiary()
-	m, err := open(ctx, cfg, logger(log, slog.LevelInfo, false), diary.wrap)
+	m, err := open(ctx, cfg, logger(log, slog.LevelInfo), diary.wrap)
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
 	defer func() {
-		err = errors.Join(err, m.close())
+		err = errors.Join(err, m.close(), log.Close())
 		if err == nil {
 			err = os.RemoveAll(dir)
 		} else {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -91,7 +92,7 @@ func (b *board) sample(latest control.Latest) {
 func (b *board) look() (notes []note, samples []sample, loaded load.Progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.notes[:len(b.notes):len(b.notes)], b.samples[:len(b.samples):len(b.samples)], b.loaded
+	return slices.Clip(b.notes), slices.Clip(b.samples), b.loaded
 }
 
 // diary keeps the Decisions that acted.
@@ -148,7 +149,7 @@ func (d *diary) news() []entry {
 func (d *diary) all() []entry {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.entries[:len(d.entries):len(d.entries)]
+	return slices.Clip(d.entries)
 }
 
 // has says whether a Reason of that kind was given.

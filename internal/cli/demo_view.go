@@ -69,7 +69,7 @@ func nextFrame() tea.Cmd {
 }
 
 // Init asks for the first frame.
-func (v liveView) Init() tea.Cmd { return nextFrame() }
+func (liveView) Init() tea.Cmd { return nextFrame() }
 
 // Update takes in the terminal's size, keys, and the time.
 func (v liveView) Update(msg tea.Msg) (tea.Model, tea.Cmd) {

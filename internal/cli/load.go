@@ -144,9 +144,12 @@ func (c *loadCmd) choose(served []load.Model, named []string) ([]load.Model, err
 	if len(served) == 0 {
 		return nil, fmt.Errorf("%s serves no model", c.Target)
 	}
-	var names []string
+	var names, own []string
 	for _, m := range served {
 		names = append(names, m.Name)
+		if !m.Alias {
+			own = append(own, m.Name)
+		}
 	}
 	all := strings.Join(names, ", ")
 	chosen := named
@@ -154,10 +157,10 @@ func (c *loadCmd) choose(served []load.Model, named []string) ([]load.Model, err
 	case c.Model != "":
 		chosen = []string{c.Model}
 	case !slices.Contains(named, ""): // the file says for each request
-	case len(served) > 1:
+	case len(own) != 1:
 		return nil, fmt.Errorf("%s serves %s; say which with --model", c.Target, all)
 	default:
-		chosen = names
+		chosen = own
 	}
 	var models []load.Model
 	for _, name := range chosen {

@@ -82,7 +82,7 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 	}
 	m.world = &local.World{
 		Models: c.Models, Runs: c.Runs, Offerings: c.Offerings, Fleet: c.Fleet, GPUs: gpus, Tick: c.Server.Tick,
-		DrainTimeout: c.Server.DrainTimeout, StateDir: c.Server.StateDir, Gateway: m.gateway, Logger: m.logger,
+		StateDir: c.Server.StateDir, Gateway: m.gateway, Logger: m.logger,
 	}
 	var journal control.Journal = m.journal
 	if wrap != nil {
@@ -90,7 +90,7 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 	}
 	m.loop = &control.Loop{
 		Observer: m.world, Actuator: m.world, Journal: journal, Interval: c.Server.Tick, Poke: m.poke, Memory: memory,
-		Report: func(err error) { m.logger.Error("tick failed", "error", err) },
+		Report: func(err error) { m.logger.ErrorContext(ctx, "tick failed", "error", err) },
 	}
 	m.console = &console.Console{
 		Listen: m.asking.Addr().String(), Fleet: present{m}, History: m.journal, Gatherer: registry, Logger: m.logger,

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,7 +27,10 @@ import (
 // and whole servers are processes of it.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") {
-		os.Exit(Main(context.Background(), os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		code := Main(ctx, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+		stop()
+		os.Exit(code)
 	}
 	os.Exit(m.Run())
 }
@@ -52,12 +56,10 @@ spec:
   slo: {ttft: 2s, tpot: 60ms, objective: 95%%, maxHold: 30s}
   variants:
   - name: tiny
-    accelerator: {type: generic, count: 1}
+    accelerator: {type: generic, count: 1, memory: 8GB, bandwidth: 1000GB}
     profile:
       weights: 1GB
-      memory: 8GB
       kvBytesPerToken: 1000
-      bandwidth: 1000GB
       prefillChunk: 2048
       maxBatch: 4
       linear: [{tokens: 1, time: 20ms}, {tokens: 4096, time: 40ms}]
@@ -82,7 +84,7 @@ func serveQuick(t *testing.T) *machine {
 	}
 	var log lockedBuffer
 	ctx, stop := context.WithCancel(t.Context())
-	m, err := open(ctx, cfg, logger(&log, 0, false), nil)
+	m, err := open(ctx, cfg, logger(&log, 0), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +172,7 @@ func TestNothingIsLostWhileScaling(t *testing.T) {
 			}
 		}
 	})
-	r := send(t, m, waves(10_000, 10, 180, 12*time.Second))
+	r := send(t, m, waves(10_000, 10, 190, 24*time.Second))
 	close(stop)
 	watcher.Wait()
 	t.Logf("replicas started %d, gone %d", ups, downs)

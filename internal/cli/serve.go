@@ -30,7 +30,11 @@ func (c *serveCmd) Run(ctx context.Context, std Streams) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
-	m, err := open(ctx, cfg, logger(std.Err, c.Log, c.JSON), nil)
+	log := logger(std.Err, c.Log)
+	if c.JSON {
+		log = slog.New(slog.NewJSONHandler(std.Err, &slog.HandlerOptions{Level: c.Log}))
+	}
+	m, err := open(ctx, cfg, log, nil)
 	if err != nil {
 		return err
 	}
@@ -55,10 +59,6 @@ func names(models []scale.Model) string {
 	return strings.Join(out, ", ")
 }
 
-func logger(w io.Writer, level slog.Level, asJSON bool) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
-	if asJSON {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
+func logger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }

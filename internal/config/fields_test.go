@@ -161,6 +161,7 @@ func fieldCases() map[string]map[string]fieldCase {
 			variant0 + ".run.ready":                   {a: "/health", b: "/ready"},
 			variant0 + ".run.metrics":                 {a: "/metrics", b: "/v1/metrics"},
 			variant0 + ".run.readyTimeout":            {a: "10m", b: "5m"},
+			variant0 + ".run.drainTimeout":            {a: "10m", b: "90s"},
 			variant0 + ".run.grace":                   {a: "30s", b: "5s"},
 			variant0 + ".replicas.max":                {a: 8, b: 4},
 			"spec.replicas.min":                       {a: 0, b: 1},

@@ -16,6 +16,7 @@ const (
 	defaultReady        = "/health"
 	defaultMetrics      = "/metrics"
 	defaultReadyTimeout = 10 * time.Minute
+	defaultReplicaDrain = 10 * time.Minute
 	defaultGrace        = 30 * time.Second
 )
 
@@ -28,8 +29,10 @@ type Run struct {
 	Metrics string            // HTTP path of its Prometheus metrics
 	// ReadyTimeout is the longest time from start to ready.
 	ReadyTimeout time.Duration
-	// Grace is the time from SIGTERM to SIGKILL; draining comes before SIGTERM
-	// and is bounded by Server.DrainTimeout.
+	// DrainTimeout bounds how long requests in flight may take when a replica
+	// is drained; zero means as long as they want.
+	DrainTimeout time.Duration
+	// Grace is the time from SIGTERM to SIGKILL; draining comes before SIGTERM.
 	Grace time.Duration
 }
 
@@ -100,6 +103,7 @@ func (m modelObject) checkRun(r v1alpha1.Run, path, beside string) Run {
 		Command: r.Command, Env: r.Env, Dir: within(beside, r.Dir),
 		Ready: orDefault(r.Ready, defaultReady), Metrics: orDefault(r.Metrics, defaultMetrics),
 		ReadyTimeout: m.positive(join(path, "readyTimeout"), r.ReadyTimeout, defaultReadyTimeout),
+		DrainTimeout: m.positive(join(path, "drainTimeout"), r.DrainTimeout, defaultReplicaDrain),
 		Grace:        m.positive(join(path, "grace"), r.Grace, defaultGrace),
 	}
 	m.checkHTTPPath(join(path, "ready"), run.Ready)

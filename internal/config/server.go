@@ -81,8 +81,8 @@ type ServerConfigSpec struct {
 	// +optional
 	MaxBody v1alpha1.Bytes `json:"maxBody,omitempty"`
 
-	// Longest time that requests in flight may take to finish when a replica is
-	// drained, and when Penstock stops.
+	// Longest time that requests in flight may take to finish when Penstock
+	// stops. How long they may when a replica is drained: run.drainTimeout.
 	// +kubebuilder:default="60s"
 	// +optional
 	DrainTimeout v1alpha1.Duration `json:"drainTimeout,omitempty"`
@@ -171,8 +171,8 @@ type Server struct {
 	MaxHeld      int    // requests, for each model
 	MaxHeldBytes int    // bytes of their bodies, for each model
 	MaxBody      int64  // bytes of one request's body
-	// DrainTimeout bounds how long requests in flight may take to finish when a
-	// replica is drained, and when Penstock stops.
+	// DrainTimeout bounds how long requests in flight may take to finish when
+	// Penstock stops.
 	DrainTimeout time.Duration
 	Tick         time.Duration
 }

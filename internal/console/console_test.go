@@ -395,21 +395,6 @@ func TestLongNamesFitTheTerminal(t *testing.T) {
 	}
 }
 
-func TestBudget(t *testing.T) {
-	for name, c := range map[string]struct{ objective, bad, all, want float64 }{
-		"untouched":                     {0.99, 0, 1000, 1},
-		"half":                          {0.99, 5, 1000, 0.5},
-		"used up":                       {0.99, 10, 1000, 0},
-		"overdrawn":                     {0.99, 20, 1000, -1},
-		"nothing is allowed and wasted": {1, 1, 1000, 0},
-		"nothing is allowed, none bad":  {1, 0, 1000, 1},
-	} {
-		if got := budgetLeft(c.objective, c.bad, c.all); got < c.want-1e-9 || got > c.want+1e-9 {
-			t.Errorf("%s: %v, want %v", name, got, c.want)
-		}
-	}
-}
-
 func TestWordsForNumbers(t *testing.T) {
 	for share, want := range map[float64]string{1: "100 %", 0.99: "99 %", 0.9831: "98.31 %", 0.99999: "99.99 %", 0: "0 %", 0.5: "50 %"} {
 		if got := percent(share); got != want {
@@ -438,7 +423,7 @@ func TestTheConditionsThatNeedAWord(t *testing.T) {
 			d.Alerts = []scale.Alert{{Model: "embed", Text: "spends its budget 14 times too fast"}}
 		}, Missing, "14 times"},
 		"another's alert": {func(m *scale.ModelState, d *scale.Decision) { d.Alerts = []scale.Alert{{Model: "chat"}} }, Meeting, ""},
-		"overdrawn":       {func(m *scale.ModelState, d *scale.Decision) { m.Demand.Bad = scale.Observe(9000, now) }, Missing, "91.73 %"},
+		"overdrawn":       {func(_ *scale.ModelState, d *scale.Decision) { d.Budgets[0].Bad, d.Budgets[0].Remaining = 9000, -7.3 }, Missing, "91.73 %"},
 		"the held wait too long": {func(m *scale.ModelState, d *scale.Decision) {
 			m.Demand.Held, m.Demand.HeldFor = scale.Observe(2, now), scale.Observe(0.5, now)
 		}, Missing, "waited 500 ms, over its limit of 300 ms"},
@@ -469,12 +454,15 @@ func TestTheConditionsThatNeedAWord(t *testing.T) {
 			d.Plans[0].Allocations[0].Replicas, d.Changes[0].Want, d.Changes[0].To = 0, 0, 0
 		}, Asleep, ""},
 		"before the first request": {func(m *scale.ModelState, d *scale.Decision) {
-			m.Demand.Good, m.Demand.Bad = scale.Observe(0, now), scale.Observe(0, now)
+			d.Budgets[0] = scale.Budget{Model: "embed", Remaining: 1}
 		}, Meeting, "no request has ended yet"},
 	} {
 		m, p, change := embed(now)
 		p.Model = "embed"
-		d := scale.Decision{Plans: []scale.Plan{p}, Changes: []scale.Change{change}}
+		d := scale.Decision{
+			Plans: []scale.Plan{p}, Changes: []scale.Change{change},
+			Budgets: []scale.Budget{{Model: "embed", Good: 99920, Bad: 80, Remaining: 0.92}},
+		}
 		c.change(&m, &d)
 		if s := modelStatus(m, d, now); s.Condition != c.want || !strings.Contains(s.Why, c.why) {
 			t.Errorf("%s: %s, %q; want %s, %q", name, s.Condition, s.Why, c.want, c.why)

@@ -92,6 +92,13 @@ func (f *fleet) add(m scale.ModelState, p scale.Plan, c scale.Change) {
 	f.snapshot.Models = append(f.snapshot.Models, m)
 	f.decision.Plans = append(f.decision.Plans, p)
 	f.decision.Changes = append(f.decision.Changes, c)
+	if good, bad := m.Demand.Good, m.Demand.Bad; good.Known() && bad.Known() {
+		budget := scale.Budget{Model: m.Model.Name, Good: good.Value, Bad: bad.Value, Remaining: 1}
+		if all := good.Value + bad.Value; all > 0 {
+			budget.Remaining = 1 - bad.Value/((1-m.Model.SLO.Objective)*all)
+		}
+		f.decision.Budgets = append(f.decision.Budgets, budget)
+	}
 	f.decision.Forecasts = append(f.decision.Forecasts, scale.Forecast{
 		Model: m.Model.Name, Horizon: 31 * time.Second, Mean: m.Demand.Arrivals.Value, Upper: 1.4 * m.Demand.Arrivals.Value, Quantile: 0.95,
 		PromptTokens: 900, OutputTokens: 180,

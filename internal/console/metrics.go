@@ -26,7 +26,7 @@ func metrics() fleetMetrics {
 		batch:    prometheus.NewDesc("penstock_batch_limit", "Requests that one replica may be filled to (B*).", []string{"model", "variant"}, nil),
 		cost:     prometheus.NewDesc("penstock_cost_dollars_per_hour", "What the living replicas that have a price cost.", []string{"model"}, nil),
 		spent:    prometheus.NewDesc("penstock_cost_dollars", "What replicas have cost so far, by what they did; a gauge, since what a replica was found to have done moves between usages.", []string{"model", "usage"}, nil),
-		budget:   prometheus.NewDesc("penstock_error_budget_remaining", "Share of the error budget that is left since the gateway began; below 0 when overdrawn.", []string{"model"}, nil),
+		budget:   prometheus.NewDesc("penstock_error_budget_remaining", "Share of the error budget that is left over the SLO's window; below 0 when overdrawn.", []string{"model"}, nil),
 		tick:     prometheus.NewDesc("penstock_last_tick_timestamp_seconds", "When the loop last ticked.", nil, nil),
 	}
 }
@@ -66,7 +66,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		for _, s := range cost.Usage {
 			gauge(m.spent, s.Dollars, name, s.Usage)
 		}
-		if left := attainment(state).BudgetLeft; left != nil {
+		if left := attainment(state, decision).BudgetLeft; left != nil {
 			gauge(m.budget, *left, name)
 		}
 	}

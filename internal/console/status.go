@@ -93,7 +93,7 @@ type Measure struct {
 	Limit  float64  `json:"limit_seconds"`
 }
 
-// Attainment is how many requests met the SLO since the gateway began.
+// Attainment is how many requests met the SLO over the SLO's window.
 type Attainment struct {
 	Objective  float64  `json:"objective"`
 	Good       *float64 `json:"good"`
@@ -151,7 +151,7 @@ func (c *Console) status(*http.Request) (any, error) {
 func modelStatus(m scale.ModelState, d scale.Decision, now time.Time) ModelStatus {
 	s := ModelStatus{
 		Name: m.Model.Name, BusinessUnit: m.Model.Owner.BusinessUnit, Mode: m.Model.Mode.String(),
-		Targets: targets(m, d), SLO: attainment(m), Decision: view(d, m.Model.Name),
+		Targets: targets(m, d), SLO: attainment(m, d), Decision: view(d, m.Model.Name),
 		Demand: Demand{
 			Arrivals: value(m.Demand.Arrivals, now), Held: value(m.Demand.Held, now),
 			HeldFor: value(m.Demand.HeldFor, now), InFlight: value(m.Demand.InFlight, now),
@@ -254,38 +254,21 @@ func measure(m scale.ModelState, limit time.Duration, of func(scale.Latency) tim
 	return result
 }
 
-// attainment returns what of the error budget is left, from the counts of good
-// and bad requests since the gateway began.
-func attainment(m scale.ModelState) Attainment {
+// attainment returns what of the error budget is left.
+func attainment(m scale.ModelState, d scale.Decision) Attainment {
 	a := Attainment{Objective: m.Model.SLO.Objective}
-	d := m.Demand
-	if !d.Good.Known() || !d.Bad.Known() {
-		return a
+	for _, b := range d.Budgets {
+		if b.Model != m.Model.Name {
+			continue
+		}
+		left := rounded(b.Remaining)
+		a.Good, a.Bad, a.BudgetLeft = &b.Good, &b.Bad, &left
+		if share, some := b.Attainment(); some {
+			share = rounded(share)
+			a.Attainment = &share
+		}
 	}
-	good, bad := d.Good.Value, d.Bad.Value
-	a.Good, a.Bad = &good, &bad
-	left := 1.0
-	if all := good + bad; all > 0 {
-		share := rounded(good / all)
-		a.Attainment = &share
-		left = rounded(budgetLeft(a.Objective, bad, all))
-	}
-	a.BudgetLeft = &left
 	return a
-}
-
-// budgetLeft is 1 − bad ÷ allowed. An objective of all requests allows none:
-// one bad request uses it up.
-func budgetLeft(objective, bad, all float64) float64 {
-	allowed := (1 - objective) * all
-	switch {
-	case bad == 0:
-		return 1
-	case allowed <= 0:
-		return 0
-	default:
-		return 1 - bad/allowed
-	}
 }
 
 // accelerators counts what is in use by type. On-demand and spot offerings of

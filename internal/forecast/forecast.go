@@ -142,9 +142,14 @@ func (s State) open(at time.Time, horizon time.Duration) State {
 	return s
 }
 
-// At forecasts the demand at a horizon and at a quantile (0..1). Before
-// anything was observed it is zero.
-func (s State) At(now time.Time, horizon time.Duration, quantile float64) Demand {
+// At forecasts the demand at a horizon and at a quantile (0..1), as of the
+// newest Observation: time in which nothing was observed is not time in which
+// nothing was asked. Before anything was observed it is zero.
+func (s State) At(horizon time.Duration, quantile float64) Demand {
+	if len(s.Buckets) == 0 {
+		return Demand{}
+	}
+	now := s.Buckets[len(s.Buckets)-1].End
 	d := Demand{Mean: s.expect(now, horizon), Sustained: s.mean(now, sustained)}
 	d.Upper = max(d.Mean+s.errorAt(quantile)*spread(d.Mean), d.Sustained)
 	if d.Mean == 0 && d.Sustained == 0 {
@@ -157,6 +162,9 @@ func (s State) At(now time.Time, horizon time.Duration, quantile float64) Demand
 // mean carried on along the damped rise, to twice itself at most.
 func (s State) expect(now time.Time, horizon time.Duration) float64 {
 	level := s.mean(now, meanOver)
+	if len(s.Buckets) == 0 || now.Sub(s.Buckets[0].End) < 2*rising-bucket {
+		return level // what began with a high rate did not rise to it
+	}
 	a, b := s.mean(now, rising), s.mean(now.Add(-rising), rising)
 	chance := math.Sqrt((a + b + 1/rising.Seconds()) / rising.Seconds())
 	if a-b < rise*chance {
@@ -182,8 +190,7 @@ func (s State) errorAt(quantile float64) float64 {
 // without any bucket is not counted as zero.
 func (s State) mean(now time.Time, span time.Duration) float64 {
 	var weight, sum float64
-	for i := len(s.Buckets) - 1; i >= 0; i-- {
-		b := s.Buckets[i]
+	for _, b := range slices.Backward(s.Buckets) {
 		if b.End.After(now) {
 			continue
 		}

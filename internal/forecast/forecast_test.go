@@ -24,7 +24,7 @@ func feed(s State, from int, rates ...float64) State {
 }
 
 func TestNothingSeenForecastsNothing(t *testing.T) {
-	if got := (State{}).At(start, 10*time.Second, 0.9); got != (Demand{}) {
+	if got := (State{}).At(10*time.Second, 0.9); got != (Demand{}) {
 		t.Errorf("got %+v, want nothing", got)
 	}
 }
@@ -37,9 +37,21 @@ func TestAStepIsNeverForecastAway(t *testing.T) {
 	for i := range 4 {
 		s = feed(s, 60+i, 50)
 	}
-	got := s.At(at(63), 10*time.Second, 0.9)
+	got := s.At(10*time.Second, 0.9)
 	if got.Sustained < 49.9 || got.Upper < got.Sustained {
 		t.Errorf("after 4 s at 50 req/s: %+v", got)
+	}
+}
+
+func TestSilenceIsNotZero(t *testing.T) {
+	var s State
+	for i := range 30 {
+		s = feed(s, i, 20)
+	}
+	before := s.At(10*time.Second, 0.9)
+	s = s.Observe(at(10*60), 20, 10*time.Second) // ten minutes later, nothing between
+	if after := s.At(10*time.Second, 0.9); after.Mean < before.Mean {
+		t.Errorf("forecast %+v, and %+v after ten minutes without a measurement", before, after)
 	}
 }
 
@@ -68,7 +80,7 @@ func TestUpperForecastCoversItsQuantile(t *testing.T) {
 		covered, checked := 0, 0
 		for i := range 20_000 {
 			s = s.Observe(at(float64(i)), float64(poisson(r, rate)), horizon*time.Second)
-			uppers = append(uppers, s.At(at(float64(i)), 10*time.Second, 0.9).Upper)
+			uppers = append(uppers, s.At(10*time.Second, 0.9).Upper)
 			if i > 200 {
 				checked++
 				if s.mean(at(float64(i)), sustained) <= uppers[i-horizon] {
@@ -91,8 +103,7 @@ func TestLaws(t *testing.T) {
 		for i, r := range rates {
 			s = s.Observe(at(float64(i)*0.7), r, 15*time.Second)
 		}
-		now := at(float64(len(rates)-1) * 0.7)
-		low, high := s.At(now, 10*time.Second, 0.5), s.At(now, 10*time.Second, 0.95)
+		low, high := s.At(10*time.Second, 0.5), s.At(10*time.Second, 0.95)
 		if high.Upper < low.Upper || low.Upper < low.Mean*(1-1e-9) || low.Upper < low.Sustained {
 			t.Fatalf("quantiles are not ordered: %+v %+v", low, high)
 		}
@@ -104,9 +115,9 @@ func TestLaws(t *testing.T) {
 
 func TestObserveLeavesItsReceiverAlone(t *testing.T) {
 	s := feed(State{}, 0, 1, 2, 3)
-	before := s.At(at(2), 10*time.Second, 0.9)
+	before := s.At(10*time.Second, 0.9)
 	_ = feed(s, 3, 100, 100, 100)
-	if s.At(at(2), 10*time.Second, 0.9) != before {
+	if s.At(10*time.Second, 0.9) != before {
 		t.Error("Observe changed the State it was called on")
 	}
 }

@@ -52,6 +52,7 @@ func parseModels(body []byte) ([]Model, error) {
 		Data []struct {
 			ID       string `json:"id"`
 			OwnedBy  string `json:"owned_by"`
+			Parent   string `json:"parent"` // an alias names its model here
 			Penstock struct {
 				SLO struct {
 					TTFTMs    float64 `json:"ttft_ms"`
@@ -70,7 +71,7 @@ func parseModels(body []byte) ([]Model, error) {
 	for _, m := range list.Data {
 		slo := m.Penstock.SLO
 		models = append(models, Model{
-			Name: m.ID,
+			Name: m.ID, Alias: m.Parent != "",
 			SLO: scale.SLO{
 				TTFT: fromMillis(slo.TTFTMs), TPOT: fromMillis(slo.TPOTMs), Latency: fromMillis(slo.LatencyMs),
 				Objective: slo.Objective, MaxHold: fromMillis(slo.MaxHoldMs),

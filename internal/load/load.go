@@ -36,6 +36,7 @@ type Generator struct {
 // Model is a model under load.
 type Model struct {
 	Name     string
+	Alias    bool      // another name of a model that is listed, too
 	SLO      scale.SLO // what a good reply is
 	Emulated bool      // whether replies are known to be those of package engine, so that each token is checked; else the first reply that begins like one tells
 }

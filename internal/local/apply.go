@@ -25,7 +25,7 @@ func (f *fleet) apply(ctx context.Context, d scale.Decision) error {
 	for _, c := range acting {
 		for _, id := range c.Drain {
 			if m := f.members[id]; m != nil && m.Serving() {
-				f.drain(ctx, m, order{until: f.drainUntil()}, "scale-down")
+				f.drain(ctx, m, order{until: f.drainUntil(m.Target)}, "scale-down")
 			}
 		}
 	}
@@ -44,11 +44,12 @@ func (f *fleet) apply(ctx context.Context, d scale.Decision) error {
 }
 
 // drainUntil is until when a Replica that is drained now may finish requests.
-func (f *fleet) drainUntil() time.Time {
-	if f.world.DrainTimeout == 0 {
+func (f *fleet) drainUntil(t scale.ScaleTarget) time.Time {
+	longest := f.world.Runs[config.RunKey{Model: t.Model, Variant: t.Variant}].DrainTimeout
+	if longest == 0 {
 		return time.Time{}
 	}
-	return time.Now().Add(f.world.DrainTimeout)
+	return time.Now().Add(longest)
 }
 
 // grow starts what a Change asks for and is not there yet, as far as slots and

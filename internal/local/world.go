@@ -42,12 +42,9 @@ type World struct {
 	Fleet     scale.FleetPolicy
 	GPUs      []GPU
 	Tick      time.Duration // how often Observe will be called; metrics are read as often
-	// DrainTimeout bounds how long requests in flight may take when a Replica is
-	// drained; zero means as long as they want.
-	DrainTimeout time.Duration
-	StateDir     string // records, logs and notices; one running World at a time
-	Gateway      Gateway
-	Logger       *slog.Logger
+	StateDir  string        // records, logs and notices; one running World at a time
+	Gateway   Gateway
+	Logger    *slog.Logger
 
 	once  sync.Once
 	calls chan func(context.Context, *fleet) // to the owner of the fleet

@@ -164,7 +164,9 @@ func TestDrainWaitsForRequestsThenStops(t *testing.T) {
 
 func TestDrainTimeoutEndsTheWait(t *testing.T) {
 	t.Parallel()
-	r := start(t, testRun(), func(w *World) { w.DrainTimeout = 300 * time.Millisecond })
+	run := testRun()
+	run.DrainTimeout = 300 * time.Millisecond
+	r := start(t, run)
 	r.apply(t, grow("chat", 0, 1))
 	id := r.phase(t, 1, scale.Ready)[0].ID
 	r.gateway.setInFlight(id, 1) // for ever

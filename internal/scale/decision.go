@@ -48,6 +48,7 @@ type Decision struct {
 	Plans     []Plan     // sorted by model
 	Forecasts []Forecast // sorted by model
 	Changes   []Change   // sorted by target; one for every target that has or wants replicas
+	Budgets   []Budget   // sorted by model
 	Alerts    []Alert
 }
 
@@ -136,6 +137,22 @@ func ReasonCodes() []ReasonCode {
 		codes[i] = ReasonCode(i + 1)
 	}
 	return codes
+}
+
+// Budget is how a Model stands against its SLO over the SLO's window.
+type Budget struct {
+	Model     string
+	Good      float64 // requests
+	Bad       float64
+	Remaining float64 // share of the error budget left: 1 untouched, below 0 overdrawn
+}
+
+// Attainment is the share of good requests; false when there were none.
+func (b Budget) Attainment() (float64, bool) {
+	if b.Good+b.Bad == 0 {
+		return 0, false
+	}
+	return b.Good / (b.Good + b.Bad), true
 }
 
 // Alert says that a Model spends its error budget too fast.

@@ -86,22 +86,16 @@ func (s State) Sum(now time.Time, span time.Duration) (good, bad float64) {
 	return good, bad
 }
 
-// Budget is how a Model stands over its SLO window.
-type Budget struct {
-	Requests   float64
-	Attainment float64 // 0..1; 1 when there were no requests
-	Remaining  float64 // share of the error budget left: 1 untouched, below 0 overspent
-}
-
-// Budget returns how the Model stands.
-func (s State) Budget(now time.Time, slo scale.SLO) Budget {
-	good, bad := s.Sum(now, slo.Window)
-	b := Budget{Requests: good + bad, Attainment: 1, Remaining: 1}
-	if b.Requests > 0 {
-		b.Attainment = good / b.Requests
-	}
-	if allowed := (1 - slo.Objective) * b.Requests; allowed > 0 {
-		b.Remaining = 1 - bad/allowed
+// Budget returns how the Model stands over its SLO's window. An objective of
+// all requests allows no bad one: the first uses the budget up.
+func (s State) Budget(now time.Time, model string, slo scale.SLO) scale.Budget {
+	b := scale.Budget{Model: model, Remaining: 1}
+	b.Good, b.Bad = s.Sum(now, slo.Window)
+	if b.Bad > 0 {
+		b.Remaining = 0
+		if allowed := (1 - slo.Objective) * (b.Good + b.Bad); allowed > 0 {
+			b.Remaining = 1 - b.Bad/allowed
+		}
 	}
 	return b
 }

@@ -49,12 +49,22 @@ func TestAFastBurnPagesAndEndsSoonAfter(t *testing.T) {
 
 func TestBudgetCountsTheWholeWindow(t *testing.T) {
 	s, now := run(State{}, start, 100, 99, 1)
-	b := s.Budget(now, objective)
-	if math.Abs(b.Attainment-0.99) > 1e-9 || math.Abs(b.Remaining) > 1e-9 || b.Requests != 10_000 {
+	b := s.Budget(now, "chat", objective)
+	if at, ok := b.Attainment(); !ok || math.Abs(at-0.99) > 1e-9 || math.Abs(b.Remaining) > 1e-9 || b.Good+b.Bad != 10_000 {
 		t.Errorf("exactly at the objective: %+v", b)
 	}
-	if b := (State{}).Budget(start, objective); b.Attainment != 1 || b.Remaining != 1 {
+	if b := (State{}).Budget(start, "chat", objective); b.Good+b.Bad != 0 || b.Remaining != 1 {
 		t.Errorf("no requests: %+v", b)
+	}
+}
+
+func TestAnObjectiveOfAllAllowsNone(t *testing.T) {
+	all := scale.SLO{Objective: 1, Window: time.Hour}
+	if b := (State{}).Observe(start, 1000, 0).Budget(start, "chat", all); b.Remaining != 1 {
+		t.Errorf("none bad: %+v", b)
+	}
+	if b := (State{}).Observe(start, 1000, 1).Budget(start, "chat", all); b.Remaining != 0 {
+		t.Errorf("one bad: %+v", b)
 	}
 }
 
@@ -92,8 +102,8 @@ func TestLaws(t *testing.T) {
 		if len(s.Fine) > int(fineSpan/fine)+1 || len(s.Coarse) > int(coarseSpan/coarse)+1 {
 			t.Fatalf("unbounded: %d fine, %d coarse", len(s.Fine), len(s.Coarse))
 		}
-		b := s.Budget(now, objective)
-		if b.Attainment < 0 || b.Attainment > 1 || b.Remaining > 1 {
+		b := s.Budget(now, "chat", objective)
+		if at, _ := b.Attainment(); at < 0 || at > 1 || b.Remaining > 1 {
 			t.Fatalf("%+v", b)
 		}
 	})
