@@ -14,6 +14,8 @@ type replica struct {
 	leaf     int // in fleet.nodes; 0 when it may be sent nothing
 	batch    int
 	kv       int // tokens; 0 for unbounded
+	prefill  int // prompt tokens not begun, from which on it gets nothing; 0 for unbounded
+	pending  int // prompt tokens not begun
 	inFlight int
 	tokens   int // KV need of what is there
 	work     int
@@ -24,7 +26,7 @@ type replica struct {
 // budget is served alone rather than never.
 func (r *replica) room() int {
 	switch {
-	case r.inFlight >= r.batch:
+	case r.inFlight >= r.batch, r.prefill > 0 && r.pending >= r.prefill:
 		return -1
 	case r.inFlight == 0 || r.kv == 0:
 		return math.MaxInt
@@ -82,7 +84,7 @@ func (f *fleet) route(routes []scale.Route) {
 		if r.batch == 0 {
 			f.order = append(f.order, r)
 		}
-		r.batch, r.kv = route.BatchLimit, max(0, route.KVTokens)
+		r.batch, r.kv, r.prefill = route.BatchLimit, max(0, route.KVTokens), max(0, route.PrefillTokens)
 	}
 	for id, r := range f.replicas {
 		if r.batch == 0 && r.inFlight == 0 {
@@ -193,6 +195,7 @@ func (f *fleet) add(r *replica, e *entry) {
 	r.inFlight++
 	r.tokens += e.need()
 	r.work += e.work()
+	r.pending += e.pending()
 	f.update(r)
 }
 
@@ -200,11 +203,16 @@ func (f *fleet) remove(r *replica, e *entry) {
 	r.inFlight--
 	r.tokens -= e.need()
 	r.work -= e.work()
+	r.pending -= e.pending()
 	f.update(r)
 }
 
-func (f *fleet) adjust(r *replica, work int) {
-	r.work += work
+// begun takes a prompt off what is outstanding at a replica.
+func (f *fleet) begun(r *replica, e *entry) {
+	r.work -= e.work()
+	r.pending -= e.pending()
+	e.begun = true
+	r.work += e.work()
 	f.update(r)
 }
 

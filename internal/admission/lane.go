@@ -47,6 +47,14 @@ func (e *entry) work() int {
 	return max(1, work)
 }
 
+// pending returns the prompt tokens that wait for prefill.
+func (e *entry) pending() int {
+	if e.begun {
+		return 0
+	}
+	return max(0, e.request.PromptTokens)
+}
+
 // class is what is held of one priority.
 type class struct {
 	priority    int

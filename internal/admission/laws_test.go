@@ -162,6 +162,8 @@ func (d *driver) reroute(t *rapid.T) {
 			Replica:    scale.Replica{ID: id, Phase: phase},
 			BatchLimit: rapid.SampledFrom([]int{0, 1, 2, 4, 8}).Draw(t, "batch"),
 			KVTokens:   rapid.SampledFrom([]int{0, 150, 600, 5000}).Draw(t, "kv"),
+
+			PrefillTokens: rapid.SampledFrom([]int{0, 0, 1, 100, 700}).Draw(t, "prefill"),
 		}
 	}
 	d.route(t)
@@ -373,7 +375,8 @@ func (d *driver) checkCounts(t *rapid.T) {
 func (d *driver) checkNobodyWaits(t *rapid.T) {
 	for id, route := range d.routes {
 		n, tokens := d.at(id)
-		if route.Replica.Phase != scale.Ready || n >= route.BatchLimit {
+		if route.Replica.Phase != scale.Ready || n >= route.BatchLimit ||
+			route.PrefillTokens > 0 && d.model.pending(id) >= route.PrefillTokens {
 			continue
 		}
 		kept := d.queue.fleet.kept != nil && d.queue.fleet.kept.id == id

@@ -105,10 +105,20 @@ func (m *naive) use(id scale.ReplicaID) (inFlight, tokens, work int) {
 	return inFlight, tokens, work
 }
 
+func (m *naive) pending(id scale.ReplicaID) int {
+	n := 0
+	for _, r := range m.requests {
+		if r.at == id && !r.begun {
+			n += r.PromptTokens
+		}
+	}
+	return n
+}
+
 func (m *naive) fits(route scale.Route, need int) bool {
 	inFlight, tokens, _ := m.use(route.Replica.ID)
 	switch {
-	case inFlight >= route.BatchLimit:
+	case inFlight >= route.BatchLimit, route.PrefillTokens > 0 && m.pending(route.Replica.ID) >= route.PrefillTokens:
 		return false
 	case inFlight == 0 || route.KVTokens == 0:
 		return true
@@ -331,8 +341,9 @@ func (m *naive) End(id scale.RequestID, now time.Time) []Effect {
 
 func (m *naive) Begun(id scale.RequestID, now time.Time) []Effect {
 	m.begin(now)
-	if r := m.get(id); r != nil && r.at != "" {
+	if r := m.get(id); r != nil && r.at != "" && !r.begun {
 		r.begun = true
+		m.release(now)
 	}
 	return m.effects
 }

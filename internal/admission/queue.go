@@ -147,13 +147,12 @@ func (q *Queue) end(id scale.RequestID, now time.Time) []Effect {
 }
 
 // Begun says that the first token of a sent request came: its prompt is no
-// longer work that others wait for.
+// longer work that others wait for, and makes room for the next one's.
 func (q *Queue) Begun(id scale.RequestID, now time.Time) []Effect {
 	q.begin(now)
 	if e := q.entries[id]; e != nil && e.replica != nil && !e.begun {
-		before := e.work()
-		e.begun = true
-		q.fleet.adjust(e.replica, e.work()-before)
+		q.fleet.begun(e.replica, e)
+		q.release(now)
 	}
 	return q.effects
 }

@@ -51,7 +51,7 @@ func (t *tick) plan() scale.Plan {
 		s := t.sizeOf(c.Target.Variant)
 		plan.Allocations = append(plan.Allocations, scale.Allocation{
 			Target: c.Target, Replicas: solution.Replicas[i],
-			BatchLimit: s.limit.Batch, KVTokens: s.limit.KVTokens, PerReplica: s.limit.PerReplica,
+			BatchLimit: s.limit.Batch, KVTokens: s.limit.KVTokens, PrefillTokens: s.limit.Prefill, PerReplica: s.limit.PerReplica,
 			CostPerHour: float64(solution.Replicas[i]) * c.PricePerHour,
 		})
 		plan.CostPerHour += float64(solution.Replicas[i]) * c.PricePerHour

@@ -113,7 +113,7 @@ func (t *tick) learn() {
 			}
 		}
 		for _, r := range t.state.Replicas {
-			if r.Target.Variant == v.Name && r.Phase == scale.Ready && r.Load.Latency.Requests > 0 {
+			if r.Target.Variant == v.Name && settled(r) {
 				server := capacity.Server{Profile: v.Profile, Learned: vm.Learned, Mix: t.mix}
 				vm.Learned = server.Learn(r.Load.Latency)
 			}
@@ -127,6 +127,17 @@ func (t *tick) learn() {
 	if d.Good.Known() && d.Bad.Known() {
 		t.memory.SLO = t.memory.SLO.Observe(t.snapshot.Now, d.Good.Value, d.Bad.Value)
 	}
+}
+
+// settling is how long a fresh replica is not typical: it gets all that was
+// held at once, which then queue for prefill together.
+const settling = 10 * time.Second
+
+// settled says whether a replica's sample may teach: requests that began while
+// it was Ready and no longer fresh.
+func settled(r scale.Replica) bool {
+	l := r.Load.Latency
+	return r.Phase == scale.Ready && l.Requests > 0 && l.At.Add(-l.Service).After(r.Since.Add(settling))
 }
 
 // boot is how long a start of the variant takes, pessimistically.

@@ -189,6 +189,7 @@ func (b Bound) String() string {
 type Limit struct {
 	Batch      int     // B*: requests at once; 0 when not even one holds the SLO
 	KVTokens   int     // tokens at once; 0 where tokens do not matter
+	Prefill    int     // prompt tokens that may wait for prefill at once; 0 where tokens do not matter
 	PerReplica float64 // requests/s served at B*
 	At         Times   // predicted at B* (at one request when Batch is 0)
 	Bound      Bound   // what keeps B* from being larger
@@ -222,7 +223,22 @@ func (s Server) Solve(slo scale.SLO) Limit {
 	if low > 0 {
 		limit.PerReplica = float64(low) / limit.At.Service
 	}
+	limit.Prefill = s.prefillRoom(slo, math.Max(1, float64(low)))
 	return limit
+}
+
+// prefillRoom returns how many prompt tokens may wait for prefill so that a
+// long prompt behind them still meets its TTFT; at least one mean prompt.
+func (s Server) prefillRoom(slo scale.SLO, concurrency float64) int {
+	if !s.Profile.Tokens() || !slo.Tokens() || s.Mix.Prompt <= 0 {
+		return 0
+	}
+	f := s.Learned.factors(concurrency)
+	own := 1.5*s.Profile.IterationTime(concurrency, concurrency*(s.Mix.Prompt+s.Mix.Output/2)) +
+		s.prefill(math.Max(s.Mix.Prompt, s.Mix.LongPrompt), concurrency)
+	left := slo.TTFT.Seconds()*Margin/f.TTFT - own
+	perToken := s.prefill(s.Mix.Prompt, concurrency) / s.Mix.Prompt
+	return int(math.Max(s.Mix.Prompt, left/perToken))
 }
 
 // Alone returns how many such Replicas, not rounded, carry a rate (requests/s)

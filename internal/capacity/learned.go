@@ -50,11 +50,8 @@ func (s Server) Learn(l scale.Latency) Learned {
 	if l.Requests < 1 || !(l.Concurrency > 0) || math.IsInf(l.Concurrency, 0) {
 		return next
 	}
-	prior := s
+	prior := s // the engine is busy with the mix of all, not of the few that ended
 	prior.Learned = Learned{}
-	if l.PromptTokens > 0 && l.OutputTokens > 0 {
-		prior.Mix = Mix{Prompt: l.PromptTokens, LongPrompt: l.PromptTokens, Output: l.OutputTokens}
-	}
 	weight := math.Sqrt(float64(l.Requests))
 	want := prior.Predict(l.Concurrency, 0.5)
 	measured := sample{weight: weight}

@@ -106,9 +106,9 @@ type diary struct {
 
 // entry is one Change that acted, with why.
 type entry struct {
-	at     time.Time
-	change scale.Change
-	plan   []scale.Reason
+	at      time.Time // of the tick
+	written time.Time // when it was journalled, just before it is acted upon
+	change  scale.Change
 }
 
 func newDiary() *diary { return &diary{} }
@@ -125,13 +125,7 @@ func (d *diary) Append(ctx context.Context, r scale.Record, after []byte) error 
 		if !c.Acts() {
 			continue
 		}
-		e := entry{at: r.At, change: c}
-		for _, p := range r.Decision.Plans {
-			if p.Model == c.Target.Model {
-				e.plan = p.Reasons
-			}
-		}
-		d.entries = append(d.entries, e)
+		d.entries = append(d.entries, entry{at: r.At, written: time.Now(), change: c})
 	}
 	d.mu.Unlock()
 	return d.next.Append(ctx, r, after)

@@ -66,7 +66,7 @@ func (s *show) staticPeak() (sim.Peak, error) {
 	for _, share := range []float64{0.6, 0.8, 1, 1.25, 1.6, 2} {
 		peak, err := sim.StaticPeak(sim.PeakProblem{
 			Fleet: sim.Fleet{
-				Profile: variant.Profile, BatchLimit: max(1, int(share*float64(limit.Batch))), KVTokens: limit.KVTokens, SLO: s.model.SLO,
+				Profile: variant.Profile, BatchLimit: max(1, int(share*float64(limit.Batch))), KVTokens: limit.KVTokens, PrefillTokens: limit.Prefill, SLO: s.model.SLO,
 			},
 			Requests: s.series, Most: 64, Span: s.span, PricePerHour: s.machine.config.Offerings[0].PricePerHour,
 		})

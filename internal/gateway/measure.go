@@ -102,10 +102,44 @@ type stats struct {
 	arrivals    int       // since then
 	lastArrival time.Time
 	prompts     ring[int]
-	outputs     ring[int]
+	outputs     lengths
 	asked       ring[ask] // of requests with a limit
 	ends        ring[time.Time]
 	good, bad   float64
+}
+
+// lengths estimates how long replies are, in tokens, while many have not ended.
+// A mean over those that have would begin with the shortest: after a wake the
+// first to end are far shorter than the rest, and whoever sized by them would
+// take replies for a tenth of what they are. Tokens that came, of all replies,
+// over replies that ended in the same time is the maximum-likelihood estimate
+// of the mean of an exponential from such censored data (Epstein and Sobel
+// 1953), and right on average for any distribution once things are steady.
+type lengths struct {
+	tokens, ends float64 // of about the last recent replies
+	ended        int     // since the previous take
+	total        int64   // tokens ever, when last taken
+}
+
+// enough is how many replies must have ended before the estimate means much.
+const enough = 10
+
+// take brings the estimate up to date, given the tokens that ever came.
+func (l *lengths) take(total int64) {
+	l.tokens += float64(total - l.total)
+	l.ends += float64(l.ended)
+	l.total, l.ended = total, 0
+	if l.ends > recent {
+		l.tokens, l.ends = l.tokens*recent/l.ends, recent
+	}
+}
+
+// mean returns the estimate; false while too little is known.
+func (l *lengths) mean() (float64, bool) {
+	if l.ends < enough || l.tokens <= 0 {
+		return 0, false
+	}
+	return l.tokens / l.ends, true
 }
 
 // ask is what a client allowed and what came.
@@ -135,7 +169,8 @@ func (s *stats) arrived(c *call) {
 	s.prompts.put(c.request.PromptTokens)
 	c.request.OutputTokens = c.limit
 	if c.limit == 0 {
-		c.request.OutputTokens = int(mean(s.outputs.values))
+		expected, _ := s.outputs.mean()
+		c.request.OutputTokens = int(expected)
 		return
 	}
 	limits, came := 0, 0
@@ -150,7 +185,7 @@ func (s *stats) arrived(c *call) {
 
 // finished takes in a request that ended well.
 func (s *stats) finished(c *call, now time.Time) {
-	s.outputs.put(c.served.OutputTokens)
+	s.outputs.ended++
 	if c.limit > 0 {
 		s.asked.put(ask{limit: c.limit, came: c.served.OutputTokens})
 	}
@@ -211,8 +246,9 @@ func (o *owner) traffic(now time.Time) scale.Traffic {
 		d.LongPrompt = scale.Observe(float64(quantile(slices.Clone(s.prompts.values), 0.95)), now)
 		d.LastArrival = scale.Observe(float64(s.lastArrival.UnixNano())/1e9, now)
 	}
-	if len(s.outputs.values) > 0 {
-		d.OutputTokens = scale.Observe(mean(s.outputs.values), now)
+	s.outputs.take(o.tokens.Load())
+	if expected, known := s.outputs.mean(); known {
+		d.OutputTokens = scale.Observe(expected, now)
 	}
 	t := scale.Traffic{Demand: d, Loads: make(map[scale.ReplicaID]scale.Load, len(o.replicas))}
 	for id, r := range o.replicas {

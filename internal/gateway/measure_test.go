@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"math/rand/v2"
 	"fmt"
 	"io"
 	"net/http"
@@ -80,11 +81,42 @@ func TestExpectedOutput(t *testing.T) {
 	for range 10 {
 		s.finished(&call{limit: 4000, served: scale.Served{OutputTokens: 100}}, time.Time{})
 	}
+	s.outputs.take(10 * 100)
 	if got := expect(4000); got != 100 {
 		t.Errorf("clients that use a fortieth: expected %d of 4000", got)
 	}
 	if got := expect(0); got != 100 {
 		t.Errorf("no limit: expected %d, want the mean", got)
+	}
+}
+
+// The first replies to end after a wake are the shortest: the estimate must not
+// follow them. Here 400 replies of exponential length begin at once, a token
+// each a step, and as many more follow as end.
+func TestOutputLengthIsNotThatOfTheFirstToEnd(t *testing.T) {
+	const longest, running = 200.0, 400
+	random := rand.New(rand.NewPCG(1, 2))
+	var l lengths
+	var total int64
+	left := make([]int, running)
+	for i := range left {
+		left[i] = 1 + int(random.ExpFloat64()*longest)
+	}
+	for step := range 2000 {
+		for i := range left {
+			total++
+			if left[i]--; left[i] == 0 {
+				l.ended++
+				left[i] = 1 + int(random.ExpFloat64()*longest)
+			}
+		}
+		if step%20 != 0 {
+			continue
+		}
+		l.take(total)
+		if got, known := l.mean(); known && (got < 0.7*longest || got > 1.4*longest) {
+			t.Fatalf("after %d steps the mean is %.0f, not near %.0f", step, got, longest)
+		}
 	}
 }
 

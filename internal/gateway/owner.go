@@ -10,10 +10,6 @@ import (
 	"github.com/penstock/penstock/internal/scale"
 )
 
-// begunTokens is the prompt size from which on the end of its prefill is told
-// to admission; below, the news would cost more than it is worth.
-const begunTokens = 1024
-
 // eventKind is what happened.
 type eventKind int
 
@@ -112,6 +108,7 @@ type owner struct {
 	stopped chan struct{} // closed when run returns
 	gauges  gauges
 
+	tokens   atomic.Int64 // of all replies so far
 	queue    *admission.Queue
 	calls    map[scale.RequestID]*call
 	replicas map[scale.ReplicaID]*replica

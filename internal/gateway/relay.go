@@ -143,6 +143,7 @@ type relay struct {
 	attempt *attempt
 	reply   *http.Response
 	meter   meter
+	counted int       // of the reply's events, told to the owner as tokens
 	patient time.Time // until when the client's write deadline is set
 }
 
@@ -166,9 +167,7 @@ func (y *relay) run(ctx context.Context) result {
 	}
 	out := result{begin: time.Now(), streamed: y.meter.events}
 	y.attempt.begun.Store(true)
-	if y.call.request.PromptTokens >= begunTokens {
-		y.owner.post(event{kind: begun, call: y.call})
-	}
+	y.owner.post(event{kind: begun, call: y.call})
 	y.header()
 	defer y.control.SetWriteDeadline(time.Time{}) //nolint:errcheck // the connection's next reply has its own
 	for {
@@ -184,6 +183,7 @@ func (y *relay) run(ctx context.Context) result {
 		n, err = y.next(pooled[:])
 	}
 	out.tokens = y.meter.tokens()
+	y.owner.tokens.Add(int64(out.tokens - y.counted))
 	y.finish(ctx, &out, err)
 	return out
 }
@@ -227,6 +227,10 @@ func (y *relay) header() {
 // pass writes bytes as they came, and at once where a client waits for each.
 func (y *relay) pass(p []byte) error {
 	y.meter.see(p)
+	if n := y.meter.count - y.counted; n > 0 {
+		y.owner.tokens.Add(int64(n))
+		y.counted += n
+	}
 	if now := time.Now(); now.Add(writeStall / 2).After(y.patient) {
 		y.patient = now.Add(writeStall)
 		_ = y.control.SetWriteDeadline(y.patient) // not every test's writer has one

@@ -250,7 +250,7 @@ func (f *fleet) route(model string) {
 			continue
 		}
 		limit := f.limits[m.Target]
-		routes = append(routes, scale.Route{Replica: m.Replica, BatchLimit: limit.BatchLimit, KVTokens: limit.KVTokens})
+		routes = append(routes, scale.Route{Replica: m.Replica, BatchLimit: limit.BatchLimit, KVTokens: limit.KVTokens, PrefillTokens: limit.PrefillTokens})
 	}
 	f.world.Gateway.Route(model, routes)
 }

@@ -24,12 +24,15 @@ func (f Forecast) DecodeTokens() float64 { return f.Upper * f.OutputTokens }
 
 // Allocation is the wanted count of one target.
 type Allocation struct {
-	Target      ScaleTarget
-	Replicas    int
-	BatchLimit  int     // B*: requests at one replica; 0 when the target can not serve within its SLO
-	KVTokens    int     // tokens of KV cache that admission may fill at one replica; 0 where tokens do not matter
-	PerReplica  float64 // requests/s that one replica serves at B*
-	CostPerHour float64 // US dollars for Replicas
+	Target     ScaleTarget
+	Replicas   int
+	BatchLimit int // B*: requests at one replica; 0 when the target can not serve within its SLO
+	// PrefillTokens is how many prompt tokens may wait for prefill at one replica
+	// before admission sends it nothing more; 0 where tokens do not matter.
+	PrefillTokens int
+	KVTokens      int     // tokens of KV cache that admission may fill at one replica; 0 where tokens do not matter
+	PerReplica    float64 // requests/s that one replica serves at B*
+	CostPerHour   float64 // US dollars for Replicas
 }
 
 // Plan is the wanted count for every target of one Model, zero included:

@@ -5,7 +5,12 @@ package scale
 type Route struct {
 	Replica    Replica
 	BatchLimit int // B*: requests at once; 0 means send nothing
-	KVTokens   int // prompt and output tokens at once; 0 means that tokens do not bound it
+	// PrefillTokens bounds the prompt tokens at once whose prefill has not ended:
+	// while there are as many, nothing more is sent. 0 means no bound. Without
+	// it, what was held goes to a fresh replica all at once and misses its TTFT
+	// waiting for prefill there.
+	PrefillTokens int
+	KVTokens      int // prompt and output tokens at once; 0 means that tokens do not bound it
 }
 
 // Traffic is what the data plane measured of one Model.

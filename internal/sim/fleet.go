@@ -20,9 +20,11 @@ import (
 type Fleet struct {
 	Profile    scale.Profile
 	Replicas   int
-	BatchLimit int       // B*: requests at one replica at once
-	KVTokens   int       // tokens that admission may fill at one replica; 0 where they do not matter
-	SLO        scale.SLO // MaxHold bounds how long a request waits
+	BatchLimit int // B*: requests at one replica at once
+	// PrefillTokens is as in scale.Route; 0 for no bound.
+	PrefillTokens int
+	KVTokens      int       // tokens that admission may fill at one replica; 0 where they do not matter
+	SLO           scale.SLO // MaxHold bounds how long a request waits
 }
 
 // Totals is what became of all requests together.
@@ -85,6 +87,7 @@ type run struct {
 	effects  []admission.Effect // not acted on yet
 	touched  []int              // replicas that may have something to do
 	totals   Totals
+	tokens   float64 // of all replies
 }
 
 // replica is one engine and its iteration under way.
@@ -125,7 +128,7 @@ func (r *run) open(zero time.Time) {
 		r.add(id, r.fleet.Profile)
 		routes[i] = scale.Route{
 			Replica:    scale.Replica{ID: id, Phase: scale.Ready, Created: zero, Since: zero},
-			BatchLimit: r.fleet.BatchLimit, KVTokens: r.fleet.KVTokens,
+			BatchLimit: r.fleet.BatchLimit, KVTokens: r.fleet.KVTokens, PrefillTokens: r.fleet.PrefillTokens,
 		}
 	}
 	r.act(r.queue.Route(routes, zero))
@@ -175,6 +178,7 @@ func (r *run) iterated(index int) {
 	at.working = false
 	for _, token := range at.emitted {
 		f := r.flying[token.ID]
+		r.tokens++
 		age := r.clock().Sub(f.request.At)
 		if token.Index == 0 {
 			f.served.TTFT = age

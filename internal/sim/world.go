@@ -73,12 +73,14 @@ type live struct {
 	span    time.Duration // when the previous one was
 	out     Outcome
 
-	arrivals        int
-	newest          time.Time
-	prompts, output recent
-	good, bad       float64
-	limits          map[scale.ScaleTarget]scale.Allocation
-	boots           []scale.ColdStart
+	arrivals     int
+	newest       time.Time
+	prompts      recent
+	tokens, ends float64 // as the gateway estimates the length of replies
+	counted      float64
+	good, bad    float64
+	limits       map[scale.ScaleTarget]scale.Allocation
+	boots        []scale.ColdStart
 }
 
 // member is a replica as the World knows it; its engine is the run's of the
@@ -88,12 +90,18 @@ type member struct {
 	ready time.Duration // when it will be
 }
 
+// As the gateway: over how many requests it measures, and how many replies
+// must have ended before it says how long they are.
+const (
+	keepRecent = 200
+	enoughEnds = 10
+)
+
 // recent is the newest values of a series of counts.
 type recent struct{ values []int }
 
 func (r *recent) put(v int) {
-	const keep = 200
-	r.values = append(r.values[max(0, len(r.values)-keep+1):], v)
+	r.values = append(r.values[max(0, len(r.values)-keepRecent+1):], v)
 }
 
 func (r *recent) mean() float64 {
@@ -150,7 +158,7 @@ func (l *live) ended(_ scale.Request, s scale.Served) {
 	} else {
 		l.bad++
 	}
-	l.output.put(s.OutputTokens)
+	l.ends++
 	l.out.Span = l.run.now
 }
 
@@ -277,8 +285,12 @@ func (l *live) snapshot() scale.Snapshot {
 		d.PromptTokens, d.LongPrompt = scale.Observe(l.prompts.mean(), now), scale.Observe(l.prompts.tail(), now)
 		d.LastArrival = scale.Observe(float64(l.newest.UnixNano())/1e9, now)
 	}
-	if len(l.output.values) > 0 {
-		d.OutputTokens = scale.Observe(l.output.mean(), now)
+	l.tokens, l.counted = l.tokens+l.run.tokens-l.counted, l.run.tokens
+	if l.ends > keepRecent {
+		l.tokens, l.ends = l.tokens*keepRecent/l.ends, keepRecent
+	}
+	if l.ends >= enoughEnds {
+		d.OutputTokens = scale.Observe(l.tokens/l.ends, now)
 	}
 	state := scale.ModelState{Model: l.world.Model, Demand: d, ColdStarts: l.boots}
 	l.boots = nil
@@ -300,7 +312,7 @@ func (l *live) route() {
 	for _, m := range l.members {
 		if m.Phase != scale.Gone {
 			a := l.limits[m.Target]
-			routes = append(routes, scale.Route{Replica: m.Replica, BatchLimit: a.BatchLimit, KVTokens: a.KVTokens})
+			routes = append(routes, scale.Route{Replica: m.Replica, BatchLimit: a.BatchLimit, KVTokens: a.KVTokens, PrefillTokens: a.PrefillTokens})
 		}
 	}
 	l.run.act(l.run.queue.Route(routes, l.run.clock()))

@@ -1,0 +1,18 @@
+package cli
+
+// benchCmd holds the benchmarks that anybody can repeat.
+type benchCmd struct {
+	Reaction reactionCmd `cmd:"" help:"Time from a step in load, and from a request at zero, to the act."`
+}
+
+// check is one figure of a benchmark held against its target.
+type check struct {
+	Name   string  `json:"name"`
+	Target float64 `json:"target"` // the most that is allowed
+	Value  float64 `json:"value"`
+	Met    bool    `json:"met"`
+}
+
+func atMost(name string, target, value float64) check {
+	return check{Name: name, Target: target, Value: value, Met: value <= target}
+}
