@@ -25,7 +25,7 @@ type ModelMemory struct {
 	Name     string
 	Variants []VariantMemory // sorted by name
 	Forecast forecast.State
-	Mix      capacity.Mix // last one known; zero before any
+	Mix      capacity.Mix // last known; parts never known are zero
 	SLO      slo.State
 	Policy   policy.Memory
 }

@@ -89,16 +89,30 @@ func (t *tick) judge() {
 	default:
 		t.signals = policy.Missing
 	}
-	if d.PromptTokens.Known() && d.OutputTokens.Known() && d.PromptTokens.Value > 0 && d.OutputTokens.Value > 0 {
-		t.memory.Mix = capacity.Mix{
-			Prompt:     d.PromptTokens.Value,
-			LongPrompt: max(d.LongPrompt.Value, d.PromptTokens.Value),
-			Output:     d.OutputTokens.Value,
+	t.mix = t.mixOf(d)
+}
+
+// mixOf is what requests are made of: as measured, else as remembered, else
+// the prior, which a client's own limit on the reply corrects downwards.
+func (t *tick) mixOf(d scale.Demand) capacity.Mix {
+	if d.PromptTokens.Known() && d.PromptTokens.Value > 0 {
+		t.memory.Mix.Prompt = d.PromptTokens.Value
+		t.memory.Mix.LongPrompt = max(d.LongPrompt.Value, d.PromptTokens.Value)
+	}
+	if d.OutputTokens.Known() && d.OutputTokens.Value > 0 {
+		t.memory.Mix.Output = d.OutputTokens.Value
+	}
+	mix, prior := t.memory.Mix, priorMix()
+	if mix.Prompt == 0 {
+		mix.Prompt, mix.LongPrompt = prior.Prompt, prior.LongPrompt
+	}
+	if mix.Output == 0 {
+		mix.Output = prior.Output
+		if limit := d.OutputLimit; limit.Known() && limit.Value > 0 {
+			mix.Output = min(mix.Output, limit.Value)
 		}
 	}
-	if t.mix = t.memory.Mix; t.mix == (capacity.Mix{}) {
-		t.mix = priorMix()
-	}
+	return mix
 }
 
 // learn takes in what was measured since the last tick.
@@ -122,7 +136,7 @@ func (t *tick) learn() {
 	}
 	t.memory.Variants = variants
 	if t.signals == policy.Fresh {
-		t.memory.Forecast = t.memory.Forecast.Observe(d.Arrivals.At, d.Arrivals.Value, t.horizon())
+		t.memory.Forecast = t.memory.Forecast.Observe(d.Arrivals.At, d.ArrivalsOver, d.Arrivals.Value, t.horizon())
 	}
 	if d.Good.Known() && d.Bad.Known() {
 		t.memory.SLO = t.memory.SLO.Observe(t.snapshot.Now, d.Good.Value, d.Bad.Value)

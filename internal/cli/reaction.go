@@ -195,15 +195,16 @@ func reactionSeries(model string) []scale.Request {
 // engine process began.
 func (s *show) woke(asked time.Duration) (time.Duration, error) {
 	latest, _ := s.machine.loop.Latest()
-	for _, r := range latest.Snapshot.Models[0].Replicas {
-		pid, err := engineOf(r.ID)
-		if err != nil {
-			return 0, err
-		}
-		began, err := startOf(pid)
-		return began - asked, err
+	replicas := latest.Snapshot.Models[0].Replicas
+	if len(replicas) == 0 {
+		return 0, errors.New("the first request woke no replica")
 	}
-	return 0, errors.New("the first request woke no replica")
+	pid, err := engineOf(replicas[0].ID)
+	if err != nil {
+		return 0, err
+	}
+	began, err := startOf(pid)
+	return began - asked, err
 }
 
 // clockTick is the grain of process start times: USER_HZ, 100 on every Linux.

@@ -10,6 +10,7 @@
 package forecast
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -81,22 +82,24 @@ type Demand struct {
 	Sustained float64 // mean of the last seconds
 }
 
-// Observe adds the rate (requests/s) that was measured up to at, and holds
-// forecasts that have come due against it. A rate that is no newer than the
+// Observe adds the rate (requests/s) that was measured over a span up to at,
+// and holds forecasts that have come due against it. A span of zero, not known,
+// is taken to begin at the previous rate. A rate that is no newer than the
 // last one changes nothing, so that a repeated Observation is counted once; nor
 // does one that cannot be true.
-func (s State) Observe(at time.Time, rate float64, horizon time.Duration) State {
+func (s State) Observe(at time.Time, span time.Duration, rate float64, horizon time.Duration) State {
 	if math.IsNaN(rate) || rate < 0 || rate > maxRate {
 		return s
 	}
 	s.Buckets = slices.Clone(s.Buckets)
-	span := bucket
-	if n := len(s.Buckets); n > 0 {
+	if n := len(s.Buckets); n == 0 {
+		span = cmp.Or(span, bucket)
+	} else {
 		last := s.Buckets[n-1]
 		if !at.After(last.End) {
 			return s
 		}
-		span = min(at.Sub(last.End), meanOver)
+		span = min(cmp.Or(span, at.Sub(last.End)), at.Sub(last.End), meanOver)
 		if last.Span+span <= bucket {
 			total := last.Span + span
 			rate = (last.Rate*last.Span.Seconds() + rate*span.Seconds()) / total.Seconds()
@@ -187,7 +190,8 @@ func (s State) errorAt(quantile float64) float64 {
 }
 
 // mean returns the time-weighted mean rate of the last span before now. Time
-// without any bucket is not counted as zero.
+// without any bucket is not counted as zero, but for what is missing to one
+// second: requests within a moment are no rate yet.
 func (s State) mean(now time.Time, span time.Duration) float64 {
 	var weight, sum float64
 	for _, b := range slices.Backward(s.Buckets) {
@@ -208,7 +212,7 @@ func (s State) mean(now time.Time, span time.Duration) float64 {
 	if weight == 0 {
 		return 0
 	}
-	return sum / weight
+	return sum / max(weight, bucket.Seconds())
 }
 
 // spread is the standard deviation of the mean rate over the sustained span:

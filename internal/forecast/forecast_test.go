@@ -18,7 +18,7 @@ func at(seconds float64) time.Time {
 // feed observes one rate a second.
 func feed(s State, from int, rates ...float64) State {
 	for i, r := range rates {
-		s = s.Observe(at(float64(from+i)), r, 20*time.Second)
+		s = s.Observe(at(float64(from+i)), time.Second, r, 20*time.Second)
 	}
 	return s
 }
@@ -49,7 +49,7 @@ func TestSilenceIsNotZero(t *testing.T) {
 		s = feed(s, i, 20)
 	}
 	before := s.At(10*time.Second, 0.9)
-	s = s.Observe(at(10*60), 20, 10*time.Second) // ten minutes later, nothing between
+	s = s.Observe(at(10*60), time.Second, 20, 10*time.Second) // ten minutes later, nothing between
 	if after := s.At(10*time.Second, 0.9); after.Mean < before.Mean {
 		t.Errorf("forecast %+v, and %+v after ten minutes without a measurement", before, after)
 	}
@@ -57,12 +57,12 @@ func TestSilenceIsNotZero(t *testing.T) {
 
 func TestPokesBetweenSecondsAreMergedNotCountedTwice(t *testing.T) {
 	s := feed(State{}, 0, 10, 10)
-	s = s.Observe(at(1.1), 100, 20*time.Second) // ten requests in 0.1 s
-	s = s.Observe(at(2), 0, 20*time.Second)
+	s = s.Observe(at(1.1), 0, 100, 20*time.Second) // ten requests in 0.1 s
+	s = s.Observe(at(2), 0, 0, 20*time.Second)
 	if got, want := s.mean(at(2), time.Second), 10.0; math.Abs(got-want) > 0.01 {
 		t.Errorf("mean of the last second is %.2f, want %.2f", got, want)
 	}
-	again := s.Observe(at(2), 99, 20*time.Second)
+	again := s.Observe(at(2), 0, 99, 20*time.Second)
 	if len(again.Buckets) != len(s.Buckets) || again.mean(at(2), time.Second) != s.mean(at(2), time.Second) {
 		t.Error("an observation that was seen before counted again")
 	}
@@ -79,7 +79,7 @@ func TestUpperForecastCoversItsQuantile(t *testing.T) {
 		var uppers []float64
 		covered, checked := 0, 0
 		for i := range 20_000 {
-			s = s.Observe(at(float64(i)), float64(poisson(r, rate)), horizon*time.Second)
+			s = s.Observe(at(float64(i)), time.Second, float64(poisson(r, rate)), horizon*time.Second)
 			uppers = append(uppers, s.At(10*time.Second, 0.9).Upper)
 			if i > 200 {
 				checked++
@@ -101,7 +101,7 @@ func TestLaws(t *testing.T) {
 		rates := rapid.SliceOfN(rapid.Float64Range(0, 1e6), 1, 300).Draw(t, "rates")
 		var s State
 		for i, r := range rates {
-			s = s.Observe(at(float64(i)*0.7), r, 15*time.Second)
+			s = s.Observe(at(float64(i)*0.7), 0, r, 15*time.Second)
 		}
 		low, high := s.At(10*time.Second, 0.5), s.At(10*time.Second, 0.95)
 		if high.Upper < low.Upper || low.Upper < low.Mean*(1-1e-9) || low.Upper < low.Sustained {
@@ -122,10 +122,24 @@ func TestObserveLeavesItsReceiverAlone(t *testing.T) {
 	}
 }
 
+// After a restart the first rate may be over a moment: it must not weigh as much
+// as the time that Penstock was away.
+func TestARateOverAMomentWeighsLittle(t *testing.T) {
+	s := feed(State{}, 0, 2, 2, 2, 2, 2, 2, 2, 2)
+	s = s.Observe(at(60), 10*time.Millisecond, 500, 20*time.Second) // five requests in 10 ms
+	if got := s.At(10*time.Second, 0.5); got.Mean > 8 {
+		t.Errorf("at once, five requests in 10 ms make a forecast of %.1f req/s", got.Mean)
+	}
+	s = s.Observe(at(61), time.Second, 2, 20*time.Second)
+	if got := s.At(10*time.Second, 0.5); got.Mean > 8 {
+		t.Errorf("five requests in 10 ms make a forecast of %.1f req/s", got.Mean)
+	}
+}
+
 func TestNonsenseIsNotObserved(t *testing.T) {
 	s := feed(State{}, 0, 5)
 	for _, v := range []float64{math.NaN(), math.Inf(1), -3} {
-		if got := s.Observe(at(1), v, time.Second); len(got.Buckets) != 1 {
+		if got := s.Observe(at(1), time.Second, v, time.Second); len(got.Buckets) != 1 {
 			t.Errorf("%v was observed", v)
 		}
 	}

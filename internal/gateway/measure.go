@@ -103,6 +103,7 @@ type stats struct {
 	lastArrival time.Time
 	prompts     ring[int]
 	outputs     lengths
+	limits      ring[int] // set by clients, of requests that arrived
 	asked       ring[ask] // of requests with a limit
 	ends        ring[time.Time]
 	good, bad   float64
@@ -168,6 +169,9 @@ func (s *stats) arrived(c *call) {
 	s.lastArrival = c.request.At
 	s.prompts.put(c.request.PromptTokens)
 	c.request.OutputTokens = c.limit
+	if c.limit > 0 {
+		s.limits.put(c.limit)
+	}
 	if c.limit == 0 {
 		expected, _ := s.outputs.mean()
 		c.request.OutputTokens = int(expected)
@@ -237,14 +241,17 @@ func (o *owner) traffic(now time.Time) scale.Traffic {
 	if !oldest.IsZero() {
 		d.HeldFor.Value = max(0, now.Sub(oldest).Seconds())
 	}
-	if span := now.Sub(s.since).Seconds(); span > 0 {
-		d.Arrivals = scale.Observe(float64(s.arrivals)/span, now)
+	if span := now.Sub(s.since); span > 0 {
+		d.Arrivals, d.ArrivalsOver = scale.Observe(float64(s.arrivals)/span.Seconds(), now), span
 		s.arrivals, s.since = 0, now
 	}
 	if len(s.prompts.values) > 0 {
 		d.PromptTokens = scale.Observe(mean(s.prompts.values), now)
 		d.LongPrompt = scale.Observe(float64(quantile(slices.Clone(s.prompts.values), 0.95)), now)
 		d.LastArrival = scale.Observe(float64(s.lastArrival.UnixNano())/1e9, now)
+	}
+	if len(s.limits.values) > 0 {
+		d.OutputLimit = scale.Observe(mean(s.limits.values), now)
 	}
 	s.outputs.take(o.tokens.Load())
 	if expected, known := s.outputs.mean(); known {

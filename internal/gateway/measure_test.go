@@ -1,9 +1,10 @@
 package gateway
 
 import (
-	"math/rand/v2"
 	"fmt"
 	"io"
+	"math"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"testing"
@@ -22,24 +23,24 @@ func TestTraffic(t *testing.T) {
 	r.Route(modelName, []scale.Route{route("a", upstream(t, echoTokens(2*time.Millisecond)), 4)})
 	r.Traffic(modelName, time.Now())
 	prompt := strings.Repeat("abc ", 100)
-	for range 5 {
+	for range 12 {
 		if _, _, err := r.ask("/v1/chat/completions", echoBody(prompt, 20)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r.wantOutcome(scale.OK, 5)
+	r.wantOutcome(scale.OK, 12)
 	now := time.Now().Add(time.Second) // a span of at least that
 	traffic := r.Traffic(modelName, now)
 	d, l := traffic.Demand, traffic.Loads["a"]
-	if d.Arrivals.Value <= 0 || d.Arrivals.Value > 5 || d.Good.Value != 5 || d.Bad.Value != 0 {
+	if d.Arrivals.Value <= 0 || d.Arrivals.Value > 12 || d.Good.Value != 12 || d.Bad.Value != 0 {
 		t.Errorf("demand %+v", d)
 	}
 	if d.OutputTokens.Value < 18 || d.OutputTokens.Value > 21 || d.PromptTokens.Value < 100 || d.PromptTokens.Value > 120 || d.LongPrompt.Value != d.PromptTokens.Value {
 		t.Errorf("tokens: prompt %v, long %v, output %v", d.PromptTokens.Value, d.LongPrompt.Value, d.OutputTokens.Value)
 	}
 	y := l.Latency
-	if y.Requests != 5 || y.Concurrency < 0.99 || y.Concurrency > 1.01 || y.TTFT <= 0 || y.TPOT < 2*time.Millisecond || y.Service < 40*time.Millisecond ||
-		y.OutputTokens != d.OutputTokens.Value || y.PromptTokens != d.PromptTokens.Value {
+	if y.Requests != 12 || y.Concurrency < 0.99 || y.Concurrency > 1.01 || y.TTFT <= 0 || y.TPOT < 2*time.Millisecond || y.Service < 40*time.Millisecond ||
+		math.Abs(y.OutputTokens-d.OutputTokens.Value) > 0.5 || d.OutputLimit.Value != 20 || y.PromptTokens != d.PromptTokens.Value {
 		t.Errorf("latency %+v", y)
 	}
 	if again := r.Traffic(modelName, now.Add(time.Second)); again.Demand.Arrivals.Value != 0 || !again.Demand.Arrivals.Known() || again.Loads["a"].Latency.Requests != 0 {

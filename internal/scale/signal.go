@@ -25,10 +25,14 @@ func (o Observation) Fresh(now time.Time, maxAge time.Duration) bool {
 // Demand is what was measured of one Model's traffic, at the gateway or, where
 // there is none, from its engines.
 type Demand struct {
-	Arrivals     Observation // requests/s offered since the previous Observation, held and refused ones included, retries counted once
+	Arrivals Observation // requests/s offered since the previous Observation, held and refused ones included, retries counted once
+	// ArrivalsOver is the time over which Arrivals were counted; zero when that
+	// is not known. A rate over a moment says less than one over a second.
+	ArrivalsOver time.Duration
 	PromptTokens Observation // tokens, mean of recent requests
 	LongPrompt   Observation // tokens, 0.95 quantile of recent requests
-	OutputTokens Observation // tokens, mean of recently finished requests
+	OutputTokens Observation // tokens, mean of recent requests; absent until enough have finished to tell
+	OutputLimit  Observation // tokens, mean of the limits that recent requests set; absent where none did
 	Held         Observation // requests waiting at the gateway now
 	HeldTokens   Observation // prompt tokens of those
 	HeldFor      Observation // seconds that the oldest of them has waited

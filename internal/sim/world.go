@@ -73,14 +73,14 @@ type live struct {
 	span    time.Duration // when the previous one was
 	out     Outcome
 
-	arrivals     int
-	newest       time.Time
-	prompts      recent
-	tokens, ends float64 // as the gateway estimates the length of replies
-	counted      float64
-	good, bad    float64
-	limits       map[scale.ScaleTarget]scale.Allocation
-	boots        []scale.ColdStart
+	arrivals       int
+	newest         time.Time
+	prompts, asked recent
+	tokens, ends   float64 // as the gateway estimates the length of replies
+	counted        float64
+	good, bad      float64
+	limits         map[scale.ScaleTarget]scale.Allocation
+	boots          []scale.ColdStart
 }
 
 // member is a replica as the World knows it; its engine is the run's of the
@@ -145,6 +145,7 @@ func (l *live) arrived(r scale.Request) {
 	l.arrivals++
 	l.newest = r.At
 	l.prompts.put(r.PromptTokens)
+	l.asked.put(r.OutputTokens)
 	l.run.arrive(r)
 	if l.run.queue.Ready() == 0 {
 		l.tick() // the wake that crosses upward
@@ -277,13 +278,13 @@ func (l *live) snapshot() scale.Snapshot {
 	if !oldest.IsZero() {
 		d.HeldFor.Value = now.Sub(oldest).Seconds()
 	}
-	if span := (l.run.now - l.span).Seconds(); span > 0 {
-		d.Arrivals.Value = float64(l.arrivals) / span
+	if span := l.run.now - l.span; span > 0 {
+		d.Arrivals.Value, d.ArrivalsOver = float64(l.arrivals)/span.Seconds(), span
 		l.arrivals, l.span = 0, l.run.now
 	}
 	if len(l.prompts.values) > 0 {
 		d.PromptTokens, d.LongPrompt = scale.Observe(l.prompts.mean(), now), scale.Observe(l.prompts.tail(), now)
-		d.LastArrival = scale.Observe(float64(l.newest.UnixNano())/1e9, now)
+		d.OutputLimit, d.LastArrival = scale.Observe(l.asked.mean(), now), scale.Observe(float64(l.newest.UnixNano())/1e9, now)
 	}
 	l.tokens, l.counted = l.tokens+l.run.tokens-l.counted, l.run.tokens
 	if l.ends > keepRecent {
