@@ -30,9 +30,25 @@ func (t *tick) size() {
 		PromptTokens: t.mix.Prompt, LongPrompt: t.mix.LongPrompt, OutputTokens: t.mix.Output,
 	}
 	t.backlog = t.backlogRate()
+	t.sizeFor(t.state.Model.SLO)
+	if t.carried() >= shortage {
+		return
+	}
+	// Most requests will be late in the queue: a replica that serves more of
+	// them, and a few more of those too slowly, then serves more in time.
+	if slo := t.state.Model.SLO; slo.Objective > shortObjective {
+		slo.Objective = shortObjective
+		t.usual = t.sizes
+		t.sizeFor(slo)
+	}
+}
+
+// sizeFor sizes every variant for the forecast under an SLO.
+func (t *tick) sizeFor(slo scale.SLO) {
+	t.sizes = nil
 	for _, v := range t.state.Model.Variants {
 		server := capacity.Server{Profile: v.Profile, Learned: t.memory.variant(v.Name).Learned, Mix: t.mix}
-		s := size{variant: v, limit: server.Solve(t.state.Model.SLO)}
+		s := size{variant: v, limit: server.Solve(slo)}
 		if s.limit.Batch == 0 && s.limit.Bound != capacity.ByMemory {
 			// Late is better than never: one at a time, and the Plan says so.
 			s.infeasible, s.limit.Batch, s.limit.PerReplica = true, 1, 1/s.limit.At.Service
@@ -40,6 +56,21 @@ func (t *tick) size() {
 		s.alone, s.concurrency = server.Alone(s.limit, t.forecast.Upper+t.backlog, headRoom)
 		t.sizes = append(t.sizes, s)
 	}
+}
+
+// carried is the share of the demand that all that may run would carry.
+func (t *tick) carried() float64 {
+	sum := 0.0
+	for _, s := range t.sizes {
+		if s.alone == 0 {
+			return 1
+		}
+		for _, capacityType := range s.variant.Capacities {
+			_, most := t.offer(s.variant, capacityType)
+			sum += float64(most) / s.alone
+		}
+	}
+	return sum
 }
 
 // plan asks the planner for the cheapest allocation.
@@ -137,7 +168,13 @@ func (t *tick) why(p planner.Problem, s planner.Solution) []scale.Reason {
 		add(scale.ReasonBacklog, "%.0f requests are held; %.3g req/s more serve them in time", t.state.Demand.Held.Value, t.backlog)
 	}
 	if s.Carried < 1-1e-6 && t.forecast.Upper+t.backlog > 0 {
-		add(scale.ReasonMax, "All that may run carries %.0f %% of the demand", 100*s.Carried)
+		add(scale.ReasonShortage, "All that may run carries %.0f %% of the demand", 100*s.Carried)
+	}
+	for i, usual := range t.usual {
+		if limit := t.sizes[i].limit; limit.Batch > usual.limit.Batch {
+			add(scale.ReasonShortage, "%d at once on each %s instead of %d: late in the queue is as bad as slow in the batch",
+				limit.Batch, usual.variant.Name, usual.limit.Batch)
+		}
 	}
 	if r, ok := cheaper(p, s); ok {
 		out = append(out, r)

@@ -26,6 +26,11 @@ const (
 	// staleTicks and staleLeast say when traffic counts as stale.
 	staleTicks = 5
 	staleLeast = 10 * time.Second
+	// shortage is the share of the demand below which all that may run is too
+	// little for the objective to decide the batch; shortObjective decides it
+	// then. Chosen on the Azure 2023 code and conversation traces.
+	shortage       = 1 / 1.5
+	shortObjective = 0.85
 	// shortestDrain and longestDrain bound the time in which what waits is to
 	// be served.
 	shortestDrain = 5 * time.Second
@@ -73,6 +78,7 @@ type tick struct {
 	age      time.Duration
 	mix      capacity.Mix
 	sizes    []size // by variant
+	usual    []size // those under the SLO itself, while there is a shortage
 	forecast scale.Forecast
 	backlog  float64 // requests/s that drain what waits
 }

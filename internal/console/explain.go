@@ -28,7 +28,7 @@ const (
 func EffectOf(code scale.ReasonCode) Effect {
 	switch code {
 	case scale.ReasonMax, scale.ReasonUpRate, scale.ReasonFleetUpRate, scale.ReasonCostCap, scale.ReasonFleetCostCap,
-		scale.ReasonNoSlot, scale.ReasonInfeasible, scale.ReasonBootFailures:
+		scale.ReasonNoSlot, scale.ReasonInfeasible, scale.ReasonShortage, scale.ReasonBootFailures:
 		return CouldNot
 	case scale.ReasonIdle, scale.ReasonDownRate, scale.ReasonFleetDownRate, scale.ReasonStabilisation,
 		scale.ReasonMissingSignals, scale.ReasonStaleSignals, scale.ReasonOverload, scale.ReasonPaused,

@@ -112,6 +112,7 @@ const (
 	ReasonMakeBeforeBreak                       // the old variant waits for the new one to be Ready
 	ReasonCheaper                               // another variant serves the same for less
 	ReasonInfeasible                            // no variant meets the SLO even alone
+	ReasonShortage                              // all that may run is too little
 	ReasonOverdue                               // a Starting replica is late and does not count
 	ReasonBootFailures                          // boots fail: no more are ordered until one succeeds
 	ReasonSteady                                // nothing to change
@@ -121,7 +122,7 @@ var reasonNames = []string{
 	"demand", "backlog", "wake-from-zero", "scale-to-zero", "idle", "min", "max", "warm-floor", "schedule",
 	"up-rate", "down-rate", "fleet-up-rate", "fleet-down-rate", "scale-down-window", "cost-cap", "fleet-cost-cap",
 	"missing-signals", "stale-signals", "overload", "interruption", "paused", "advise", "no-free-slot",
-	"taking-slot", "giving-slot", "make-before-break", "cheaper-variant", "infeasible", "overdue",
+	"taking-slot", "giving-slot", "make-before-break", "cheaper-variant", "infeasible", "shortage", "overdue",
 	"boot-failures", "steady",
 }
 
