@@ -163,7 +163,7 @@ func holds(t *rapid.T, s scale.Snapshot, d scale.Decision) {
 			v, _ := state.Model.Variant(r.Target.Variant)
 			occupied[v.Accelerator.Type] += v.Accelerator.Count
 		}
-		if state.Model.Mode == scale.Auto && !slow && total > state.Model.Replicas.Max {
+		if late := overdue(s, state); state.Model.Mode == scale.Auto && !slow && total > state.Model.Replicas.Max+late {
 			t.Fatalf("%s goes to %d, above its maximum of %d", state.Model.Name, total, state.Model.Replicas.Max)
 		}
 	}

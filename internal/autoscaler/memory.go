@@ -26,6 +26,7 @@ type ModelMemory struct {
 	Variants []VariantMemory // sorted by name
 	Forecast forecast.State
 	Mix      capacity.Mix // last known; parts never known are zero
+	Short    bool         // all that may run is too little, see enough
 	SLO      slo.State
 	Policy   policy.Memory
 }

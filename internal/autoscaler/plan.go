@@ -31,7 +31,8 @@ func (t *tick) size() {
 	}
 	t.backlog = t.backlogRate()
 	t.sizeFor(t.state.Model.SLO)
-	if t.carried() >= shortage {
+	t.memory.Short = t.carried() < enough || t.memory.Short && t.carried() < plenty
+	if !t.memory.Short {
 		return
 	}
 	// Most requests will be late in the queue: a replica that serves more of
@@ -49,7 +50,7 @@ func (t *tick) sizeFor(slo scale.SLO) {
 	for _, v := range t.state.Model.Variants {
 		server := capacity.Server{Profile: v.Profile, Learned: t.memory.variant(v.Name).Learned, Mix: t.mix}
 		s := size{variant: v, limit: server.Solve(slo)}
-		if s.limit.Batch == 0 && s.limit.Bound != capacity.ByMemory {
+		if s.limit.Batch == 0 && (s.limit.Bound != capacity.ByMemory || s.limit.KVTokens > 0) {
 			// Late is better than never: one at a time, and the Plan says so.
 			s.infeasible, s.limit.Batch, s.limit.PerReplica = true, 1, 1/s.limit.At.Service
 		}
@@ -58,31 +59,36 @@ func (t *tick) sizeFor(slo scale.SLO) {
 	}
 }
 
-// carried is the share of the demand that all that may run would carry.
+// carried is the share of the expected demand that all that may run would
+// carry. What is planned beyond the expected, for its spread and for what
+// waits, may fall short without a shortage.
 func (t *tick) carried() float64 {
+	if t.forecast.Mean == 0 {
+		return 1
+	}
 	sum := 0.0
 	for _, s := range t.sizes {
-		if s.alone == 0 {
-			return 1
-		}
 		for _, capacityType := range s.variant.Capacities {
 			_, most := t.offer(s.variant, capacityType)
 			sum += float64(most) / s.alone
 		}
 	}
-	return sum
+	return sum * (t.forecast.Upper + t.backlog) / t.forecast.Mean
 }
 
 // plan asks the planner for the cheapest allocation.
 func (t *tick) plan() scale.Plan {
 	plan := scale.Plan{Model: t.state.Model.Name}
 	problem := t.problem()
-	solution := planner.Solve(problem)
+	solution := planner.Solve(t.startable(problem))
+	if solution.Carried < 1 { // then what is in use elsewhere is asked for, too
+		solution = planner.Solve(problem)
+	}
 	for i, c := range problem.Choices {
 		s := t.sizeOf(c.Target.Variant)
 		plan.Allocations = append(plan.Allocations, scale.Allocation{
 			Target: c.Target, Replicas: solution.Replicas[i],
-			BatchLimit: s.limit.Batch, KVTokens: s.limit.KVTokens, PrefillTokens: s.limit.Prefill, PerReplica: s.limit.PerReplica,
+			Infeasible: s.infeasible, BatchLimit: s.limit.Batch, KVTokens: s.limit.KVTokens, PrefillTokens: s.limit.Prefill, PerReplica: s.limit.PerReplica,
 			CostPerHour: float64(solution.Replicas[i]) * c.PricePerHour,
 		})
 		plan.CostPerHour += float64(solution.Replicas[i]) * c.PricePerHour
@@ -90,6 +96,42 @@ func (t *tick) plan() scale.Plan {
 	}
 	plan.Reasons = t.why(problem, solution)
 	return plan
+}
+
+// startable is the problem as far as accelerators are free now: a variant that
+// finds none leaves the demand to those that do.
+func (t *tick) startable(p planner.Problem) planner.Problem {
+	p.Choices = slices.Clone(p.Choices)
+	for i := range p.Choices {
+		c := &p.Choices[i]
+		v := t.sizeOf(c.Target.Variant).variant
+		if free, limited := t.free(v, c.Target.Capacity); limited {
+			c.Max = min(c.Max, c.Current+free/max(1, v.Accelerator.Count))
+		}
+	}
+	return p
+}
+
+// free returns how many accelerators for a target nothing occupies.
+func (t *tick) free(v scale.Variant, capacityType scale.CapacityType) (free int, limited bool) {
+	pool := ""
+	for _, o := range t.snapshot.Offerings {
+		if o.Accelerator == v.Accelerator.Type && o.Capacity == capacityType && o.Limited {
+			free, limited, pool = free+o.Slots, true, o.Pool
+		}
+	}
+	if !limited {
+		return 0, false
+	}
+	for _, m := range t.snapshot.Models {
+		for _, r := range m.Replicas {
+			other, _ := m.Model.Variant(r.Target.Variant)
+			if other.Accelerator.Type == v.Accelerator.Type && (pool != "" || r.Target.Capacity == capacityType) {
+				free -= other.Accelerator.Count
+			}
+		}
+	}
+	return max(0, free), true
 }
 
 func (t *tick) sizeOf(variant string) size {
@@ -100,10 +142,14 @@ func (t *tick) sizeOf(variant string) size {
 // problem lists every target of the Model, sorted, with what it can carry.
 func (t *tick) problem() planner.Problem {
 	var p planner.Problem
+	feasible := slices.ContainsFunc(t.sizes, func(s size) bool { return !s.infeasible && s.limit.Batch > 0 })
 	for _, s := range t.sizes {
 		for _, capacityType := range s.variant.Capacities {
 			target := scale.ScaleTarget{Model: t.state.Model.Name, Variant: s.variant.Name, Capacity: capacityType}
 			price, most := t.offer(s.variant, capacityType)
+			if s.infeasible && feasible {
+				most = 0 // however cheap: it would break the SLO for every request
+			}
 			p.Choices = append(p.Choices, planner.Choice{
 				Target: target, Alone: s.alone, PricePerHour: price,
 				StartPerHour: price * float64(t.boot(s.variant.Name)) / float64(amortise),
@@ -156,7 +202,7 @@ func (t *tick) why(p planner.Problem, s planner.Solution) []scale.Reason {
 			continue
 		}
 		size := t.sizeOf(c.Target.Variant)
-		add(scale.ReasonDemand, "%d on %s: %.3g req/s in %s (p%.0f); one serves %.3g within the SLO, %d at once, bound by %s",
+		add(scale.ReasonDemand, "%d on %s: %.3g req/s in %s (p%.0f); one serves %.3g, %d at once, bound by %s",
 			s.Replicas[i], c.Target.Variant, t.forecast.Upper, seconds(t.forecast.Horizon), 100*quantile,
 			size.limit.PerReplica, size.limit.Batch, size.limit.Bound)
 		if size.infeasible {

@@ -4,6 +4,7 @@
 package autoscaler
 
 import (
+	"slices"
 	"time"
 
 	"github.com/penstock/penstock/internal/capacity"
@@ -26,10 +27,12 @@ const (
 	// staleTicks and staleLeast say when traffic counts as stale.
 	staleTicks = 5
 	staleLeast = 10 * time.Second
-	// shortage is the share of the demand below which all that may run is too
-	// little for the objective to decide the batch; shortObjective decides it
-	// then. Chosen on the Azure 2023 code and conversation traces.
-	shortage       = 1 / 1.5
+	// Below enough, the share of the demand that all that may run would carry,
+	// the objective is out of reach and shortObjective decides the batch, until
+	// plenty of it would be carried. Chosen on the Azure 2023 code and
+	// conversation traces.
+	enough         = 1 / 1.2
+	plenty         = 1.0
 	shortObjective = 0.85
 	// shortestDrain and longestDrain bound the time in which what waits is to
 	// be served.
@@ -185,6 +188,9 @@ func (t *tick) backlogRate() float64 {
 	if !held.Known() || held.Value <= 0 {
 		return 0
 	}
-	left := t.state.Model.SLO.MaxHold - time.Duration(t.state.Demand.HeldFor.Value*float64(time.Second)) - t.horizon()
+	left := t.state.Model.SLO.MaxHold - time.Duration(t.state.Demand.HeldFor.Value*float64(time.Second))
+	if !slices.ContainsFunc(t.state.Replicas, func(r scale.Replica) bool { return r.Phase == scale.Ready }) {
+		left -= t.horizon()
+	}
 	return held.Value / min(max(left/2, shortestDrain), longestDrain).Seconds()
 }

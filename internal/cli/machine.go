@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -143,47 +144,41 @@ func (m *machine) Run(ctx context.Context) error {
 		_ = m.serving.Close()
 		_ = m.asking.Close()
 	}()
-	// Each stage ends after the one before it.
-	stages, stopStages := newStages(ctx)
-	defer stopStages()
-	group := new(errgroup.Group)
+	server := m.gateway.Server()
 	failed, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	start := func(name string, stage context.Context, run func(context.Context) error) {
-		group.Go(func() error {
-			if err := run(stage); err != nil {
-				fail(err)
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			return nil
-		})
+	stages := []*stage{
+		newStage(ctx, fail, map[string]func(context.Context) error{
+			"loop": m.loop.Run, "poke": m.forward, "lifetimes": m.lives.Run,
+		}),
+		newStage(ctx, fail, map[string]func(context.Context) error{
+			"replicas": m.world.Run,
+			"console":  func(ctx context.Context) error { return m.console.Serve(ctx, m.asking) },
+		}),
+		newStage(ctx, fail, map[string]func(context.Context) error{
+			"gateway": m.gateway.Run,
+			"server":  func(context.Context) error { return m.serve(server) },
+		}),
 	}
-	start("gateway", stages.plane, m.gateway.Run)
-	start("replicas", stages.world, m.world.Run)
-	start("loop", stages.loop, m.loop.Run)
-	start("poke", stages.loop, m.forward)
-	start("lifetimes", stages.loop, m.lives.Run)
-	start("console", stages.world, func(ctx context.Context) error { return m.console.Serve(ctx, m.asking) })
-	server := m.gateway.Server()
-	start("gateway", stages.plane, func(context.Context) error {
-		if err := server.Serve(m.serving); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
-
 	<-failed.Done()
-	m.drain(stages.plane, server)
-	stages.stopLoop()
-	stages.stopWorld()
-	stages.stopPlane()
-	err := group.Wait()
+	m.drain(ctx, server)
+	var err error
+	for _, s := range stages {
+		err = errors.Join(err, s.end())
+	}
 	return errors.Join(err, m.lives.save(context.WithoutCancel(ctx)))
+}
+
+func (m *machine) serve(server *http.Server) error {
+	if err := server.Serve(m.serving); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
 
 // drain lets requests under way finish, as long as the configuration allows.
 func (m *machine) drain(ctx context.Context, server *http.Server) {
-	ctx, cancel := context.WithTimeout(ctx, m.config.Server.DrainTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.config.Server.DrainTimeout)
 	defer cancel()
 	m.logger.InfoContext(ctx, "draining", "longest", m.config.Server.DrainTimeout)
 	if err := m.gateway.Drain(ctx); err != nil {
@@ -194,19 +189,32 @@ func (m *machine) drain(ctx context.Context, server *http.Server) {
 	}
 }
 
-// stages are the lives of what runs, which end one after the other.
-type stages struct {
-	plane, loop, world             context.Context //nolint:containedctx // they are what this type is about, and it lives on Run's stack
-	stopPlane, stopLoop, stopWorld context.CancelFunc
+// stage is what ends together. Each stage ends wholly before the next begins to.
+type stage struct {
+	group errgroup.Group
+	stop  context.CancelFunc
 }
 
-func newStages(ctx context.Context) (stages, func()) {
-	var s stages
-	base := context.WithoutCancel(ctx)
-	s.plane, s.stopPlane = context.WithCancel(base)
-	s.loop, s.stopLoop = context.WithCancel(base)
-	s.world, s.stopWorld = context.WithCancel(base)
-	return s, func() { s.stopPlane(); s.stopLoop(); s.stopWorld() }
+// newStage starts what a stage runs. The first failure of any is told to fail.
+func newStage(ctx context.Context, fail context.CancelCauseFunc, parts map[string]func(context.Context) error) *stage {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s := &stage{stop: stop}
+	for name, run := range parts {
+		s.group.Go(func() error {
+			err := run(ctx)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", name, err)
+				fail(err)
+			}
+			return err
+		})
+	}
+	return s
+}
+
+func (s *stage) end() error {
+	s.stop()
+	return s.group.Wait()
 }
 
 // forward turns what happens to replicas into ticks.
@@ -268,8 +276,9 @@ type lives struct {
 	journal *store.Store
 	world   *local.World
 
-	mu    sync.Mutex
-	ended []scale.Lifetime
+	mu      sync.Mutex
+	ended   []scale.Lifetime
+	unsaved []scale.Lifetime // of those, what could not be written down yet
 }
 
 const (
@@ -327,8 +336,16 @@ func (l *lives) save(ctx context.Context) error {
 	if extra := len(l.ended) - keepLives; extra > 0 {
 		l.ended = append([]scale.Lifetime(nil), l.ended[extra:]...)
 	}
+	l.unsaved = append(l.unsaved, fresh...)
+	unsaved := l.unsaved
 	l.mu.Unlock()
-	return l.journal.SaveLifetimes(ctx, append(fresh, l.world.Lifetimes()...))
+	if err := l.journal.SaveLifetimes(ctx, append(slices.Clip(unsaved), l.world.Lifetimes()...)); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unsaved = l.unsaved[len(unsaved):]
+	return nil
 }
 
 func (l *lives) all() []scale.Lifetime {

@@ -194,12 +194,13 @@ func TestAKilledReplicaEndsItsStreamsWithAnError(t *testing.T) {
 	}
 	killed := make(chan int, 1)
 	go func() {
-		until(t, "a replica with streams", 20*time.Second, func() bool { _, ok := busiest(m); return ok })
-		time.Sleep(2 * time.Second) // let the fleet fill; nothing depends on how much
-		id, _ := busiest(m)
+		defer close(killed)
+		time.Sleep(4 * time.Second) // let the fleet fill; nothing depends on how much
+		id, ok := busiest(m)
 		pid, err := engineOf(id)
-		if err != nil {
-			t.Error(err)
+		if !ok || err != nil {
+			t.Errorf("no replica with streams to kill: %v", err)
+			return
 		}
 		_ = syscall.Kill(pid, syscall.SIGSTOP)
 		time.Sleep(300 * time.Millisecond)

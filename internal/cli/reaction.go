@@ -60,7 +60,7 @@ const (
 // reaction is what one round measured.
 type reaction struct {
 	wake, step time.Duration
-	lost       int
+	short      int // requests not answered in full
 }
 
 func (c *reactionCmd) Run(ctx context.Context, std Streams) (err error) {
@@ -109,8 +109,8 @@ func (c *reactionCmd) measure(ctx context.Context, s *show, std Streams) ([]reac
 			if err != nil {
 				return cmp.Or(context.Cause(running), err)
 			}
-			fmt.Fprintf(std.Err, "round %d of %d: wake %s, step %s, %d lost\n", i+1, c.Rounds,
-				report.Latency(r.wake), report.Latency(r.step), r.lost)
+			fmt.Fprintf(std.Err, "round %d of %d: wake %s, step %s, %d not answered in full\n", i+1, c.Rounds,
+				report.Latency(r.wake), report.Latency(r.step), r.short)
 			rounds = append(rounds, r)
 		}
 		return nil
@@ -163,7 +163,7 @@ func (s *show) react(ctx context.Context, seed uint64) (reaction, error) {
 		return reaction{}, err
 	}
 	ok := r.Outcomes[scale.OK]
-	out.lost = r.Requests - ok
+	out.short = r.Requests - ok
 	for _, e := range s.diary.all()[told:] {
 		if since := e.written.Sub(began) - reactionStep; since >= 0 && e.change.Start() > 0 {
 			out.step = since
@@ -241,9 +241,9 @@ func bootClock() (time.Duration, error) {
 // print writes the figures and whether they meet their targets.
 func (c *reactionCmd) print(std Streams, rounds []reaction) error {
 	var wakes, steps []time.Duration
-	lost := 0
+	short := 0
 	for _, r := range rounds {
-		wakes, steps, lost = append(wakes, r.wake), append(steps, r.step), lost+r.lost
+		wakes, steps, short = append(wakes, r.wake), append(steps, r.step), short+r.short
 	}
 	slices.Sort(wakes)
 	slices.Sort(steps)
@@ -252,7 +252,7 @@ func (c *reactionCmd) print(std Streams, rounds []reaction) error {
 	checks := []check{
 		atMost("step in load to decision written, worst, ms", stepTarget, ms(steps[worst])),
 		atMost("first request at zero to process start, worst, ms", wakeTarget, ms(wakes[worst])),
-		atMost("requests not answered in full, spot notices and scale-downs included", 0, float64(lost)),
+		atMost("requests not answered in full, spot notices and scale-downs included", 0, float64(short)),
 	}
 	table := report.Table{Head: []string{"", "median", "worst", "target", ""}}
 	word := func(met bool) string {
@@ -264,7 +264,7 @@ func (c *reactionCmd) print(std Streams, rounds []reaction) error {
 	table.Rows = [][]string{
 		{"step in load → decision written", report.Latency(steps[len(steps)/2]), report.Latency(steps[worst]), "1000 ms", word(checks[0].Met)},
 		{"first request at zero → process start", report.Latency(wakes[len(wakes)/2]), report.Latency(wakes[worst]), "100 ms", word(checks[1].Met)},
-		{"requests not answered in full", "", strconv.Itoa(lost), "0", word(checks[2].Met)},
+		{"requests not answered in full", "", strconv.Itoa(short), "0", word(checks[2].Met)},
 	}
 	if !c.JSON {
 		_, err := table.WriteTo(std.Out)

@@ -78,6 +78,10 @@ func TestFaultsSayWhereAndWhat(t *testing.T) {
 			"p.yaml:8 spec.slo.maxHold is 30s, but variant a100 takes 1m to start: a request that wakes it from zero would expire. Raise maxHold, or set spec.replicas.min to 1 or more.",
 		},
 
+		"a window longer than is counted": {
+			"ttft: 2s", "ttft: 2s\n    window: 90d",
+			"p.yaml:8 spec.slo.window is 90d, and requests are counted for 31d. Set it to 31d or less.",
+		},
 		"weights that do not fit": {
 			"profile: {name: 8b-a100}", "profile: {weights: 141GB, kvBytesPerToken: 327680}",
 			"p.yaml:11 spec.variants[0].accelerator has too little memory: 80.0 GB × 0.90 − 141.0 GB weights = -69.0 GB for KV cache ÷ 327680 bytes/token = -210571 tokens, and one request of ordinary size needs 4096. Raise count, take an accelerator with more memory, or smaller (quantised) weights.",

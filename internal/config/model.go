@@ -16,6 +16,7 @@ const (
 	defaultColdStart       = 60 * time.Second
 	defaultObjective       = 0.99
 	defaultWindow          = 28 * 24 * time.Hour
+	longestWindow          = 31 * 24 * time.Hour // for which package slo counts
 	defaultMinHold         = 60 * time.Second
 	defaultScaleToZero     = 15 * time.Minute
 	defaultScaleDownWindow = 5 * time.Minute
@@ -227,6 +228,9 @@ func (m modelObject) checkSLO(variants []scale.Variant) scale.SLO {
 	}
 	if slo.Objective >= 1 || slo.Objective == 0 && m.has("spec.slo.objective") {
 		m.fault("spec.slo.objective", "is %s. Set it above 0%% and below 100%%, such as 99%%: what is left is the error budget.", text(slo.Objective))
+	}
+	if window := time.Duration(slo.Window); window > longestWindow {
+		m.fault("spec.slo.window", "is %s, and requests are counted for 31d. Set it to 31d or less.", text(slo.Window))
 	}
 	longest := time.Duration(0)
 	for _, v := range variants {

@@ -43,7 +43,7 @@ func condition(s ModelStatus, d scale.Decision) (Condition, string) {
 
 // feasible says whether any target meets the SLO.
 func (s ModelStatus) feasible() bool {
-	return slices.ContainsFunc(s.Targets, func(t TargetStatus) bool { return t.BatchLimit > 0 })
+	return slices.ContainsFunc(s.Targets, func(t TargetStatus) bool { return t.BatchLimit > 0 && !t.Infeasible })
 }
 
 func held(d Demand) int { return int(orElse(d.Held, Value{}).Value) }

@@ -435,7 +435,7 @@ func TestTheConditionsThatNeedAWord(t *testing.T) {
 			d.Plans[0].Reasons = []scale.Reason{{Code: scale.ReasonInfeasible, Text: "l4 misses 300 ms"}}
 		}, Meeting, ""},
 		"nothing can serve it": {func(m *scale.ModelState, d *scale.Decision) {
-			d.Plans[0].Allocations[0].BatchLimit = 0
+			d.Plans[0].Allocations[0].Infeasible = true
 			d.Changes[0].Reasons = []scale.Reason{{Code: scale.ReasonInfeasible, Text: "no variant meets 300 ms"}}
 		}, Missing, "no variant"},
 		"boots fail and nothing serves": {func(m *scale.ModelState, d *scale.Decision) {

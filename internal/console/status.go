@@ -65,6 +65,7 @@ type TargetStatus struct {
 	Variant    string   `json:"variant"`
 	Capacity   string   `json:"capacity"`
 	Replicas   Replicas `json:"replicas"`
+	Infeasible bool     `json:"infeasible,omitempty"`   // not even one request at a time holds the SLO
 	BatchLimit int      `json:"batch_limit"`            // B*: requests at one replica
 	KVTokens   int      `json:"kv_tokens"`              // 0 where tokens do not bound it
 	PerReplica float64  `json:"per_replica_per_second"` // requests that one serves at B*
@@ -205,6 +206,7 @@ func targets(m scale.ModelState, d scale.Decision) []TargetStatus {
 		for _, a := range p.Allocations {
 			if a.Target.Model == m.Model.Name {
 				t := at(a.Target)
+				t.Infeasible = a.Infeasible
 				t.BatchLimit, t.KVTokens, t.PerReplica = a.BatchLimit, a.KVTokens, orElse(finite(a.PerReplica), 0)
 				t.Replicas.Want, t.Replicas.Allowed = a.Replicas, a.Replicas
 			}

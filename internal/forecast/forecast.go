@@ -96,6 +96,9 @@ func (s State) Observe(at time.Time, span time.Duration, rate float64, horizon t
 		span = cmp.Or(span, bucket)
 	} else {
 		last := s.Buckets[n-1]
+		if last.End.Sub(at) > meanOver { // the clock was set back: begin anew
+			return State{Errors: s.Errors}.Observe(at, span, rate, horizon)
+		}
 		if !at.After(last.End) {
 			return s
 		}
@@ -165,10 +168,11 @@ func (s State) At(horizon time.Duration, quantile float64) Demand {
 // mean carried on along the damped rise, to twice itself at most.
 func (s State) expect(now time.Time, horizon time.Duration) float64 {
 	level := s.mean(now, meanOver)
-	if len(s.Buckets) == 0 || now.Sub(s.Buckets[0].End) < 2*rising-bucket {
+	a, _ := s.over(now, rising)
+	b, known := s.over(now.Add(-rising), rising)
+	if known < rising/2 {
 		return level // what began with a high rate did not rise to it
 	}
-	a, b := s.mean(now, rising), s.mean(now.Add(-rising), rising)
 	chance := math.Sqrt((a + b + 1/rising.Seconds()) / rising.Seconds())
 	if a-b < rise*chance {
 		return level
@@ -189,10 +193,15 @@ func (s State) errorAt(quantile float64) float64 {
 	return max(0, errors[min(max(i, 0), len(errors)-1)])
 }
 
-// mean returns the time-weighted mean rate of the last span before now. Time
-// without any bucket is not counted as zero, but for what is missing to one
-// second: requests within a moment are no rate yet.
 func (s State) mean(now time.Time, span time.Duration) float64 {
+	rate, _ := s.over(now, span)
+	return rate
+}
+
+// over returns the time-weighted mean rate of the last span before now, and how
+// much of the span was measured. What was not is not counted as zero, but for
+// what is missing to one second: requests within a moment are no rate yet.
+func (s State) over(now time.Time, span time.Duration) (rate float64, measured time.Duration) {
 	var weight, sum float64
 	for _, b := range slices.Backward(s.Buckets) {
 		if b.End.After(now) {
@@ -209,10 +218,7 @@ func (s State) mean(now time.Time, span time.Duration) float64 {
 		weight += w
 		sum += w * b.Rate
 	}
-	if weight == 0 {
-		return 0
-	}
-	return sum / max(weight, bucket.Seconds())
+	return sum / max(weight, bucket.Seconds()), time.Duration(weight * float64(time.Second))
 }
 
 // spread is the standard deviation of the mean rate over the sustained span:

@@ -136,6 +136,14 @@ func TestARateOverAMomentWeighsLittle(t *testing.T) {
 	}
 }
 
+func TestAClockSetBackBeginsAnew(t *testing.T) {
+	s := feed(State{}, 3600, 5, 5, 5)
+	s = feed(s, 0, 50, 50, 50)
+	if got := s.At(10*time.Second, 0.5); got.Mean < 49 {
+		t.Errorf("an hour back, the forecast is %.1f req/s, not 50", got.Mean)
+	}
+}
+
 func TestNonsenseIsNotObserved(t *testing.T) {
 	s := feed(State{}, 0, 5)
 	for _, v := range []float64{math.NaN(), math.Inf(1), -3} {

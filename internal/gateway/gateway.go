@@ -67,8 +67,8 @@ type Limits struct {
 type Gateway struct {
 	Models []scale.Model
 	Limits Limits
-	// Wake is called when a request of a model is held and no replica is Ready.
-	// It must not block. May be nil.
+	// Wake is called while requests of a model are held, a few times a second at
+	// most: no replica is Ready, or all are full. It must not block. May be nil.
 	Wake func(model string)
 	// ForwardAuthorization sends the client's Authorization header to replicas.
 	// Off by default: a key for the gateway is none of a model server's business.

@@ -109,6 +109,7 @@ type owner struct {
 	gauges  gauges
 
 	tokens   atomic.Int64 // of all replies so far
+	woken    time.Time    // when Wake was last called
 	queue    *admission.Queue
 	calls    map[scale.RequestID]*call
 	replicas map[scale.ReplicaID]*replica
@@ -224,6 +225,19 @@ func (o *owner) handle(e event, now time.Time) {
 	o.gauges.inFlight.Set(float64(o.queue.InFlight()))
 }
 
+// wakeEvery bounds how often one model asks for a decision before its time:
+// with a crowd at a sleeping model, or before a full one, each arrival would.
+const wakeEvery = 200 * time.Millisecond
+
+// wake says that requests are held: at zero, or because all replicas are full.
+func (o *owner) wake(now time.Time) {
+	if o.gateway.Wake == nil || now.Sub(o.woken) < wakeEvery {
+		return
+	}
+	o.woken = now
+	o.gateway.Wake(o.model.Name)
+}
+
 // begun counts the replies of a replica that have begun.
 func (o *owner) begun(replica scale.ReplicaID) int {
 	n := 0
@@ -246,11 +260,8 @@ func (o *owner) apply(effects []admission.Effect, now time.Time) {
 	for _, e := range effects {
 		c := o.calls[e.Request]
 		switch e.Kind {
-		case admission.Hold:
-		case admission.Wake:
-			if o.gateway.Wake != nil {
-				o.gateway.Wake(o.model.Name)
-			}
+		case admission.Hold, admission.Wake:
+			o.wake(now)
 		case admission.Send:
 			o.enter(c, e.Replica, now)
 			c.dispatch <- dispatch{Effect: e, attempt: c.attempt}

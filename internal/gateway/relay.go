@@ -238,10 +238,17 @@ func (y *relay) pass(p []byte) error {
 	if _, err := y.w.Write(p); err != nil {
 		return err
 	}
+	var err error
 	if y.prompt() {
-		return y.control.Flush()
+		err = y.control.Flush()
 	}
-	return nil
+	if y.r.ProtoMajor > 1 {
+		// There the deadline resets the stream also while nothing is written,
+		// and an engine may well be silent for long.
+		y.patient = time.Time{}
+		_ = y.control.SetWriteDeadline(y.patient)
+	}
+	return err
 }
 
 // finish judges a reply of which something was passed on, and sees to it that

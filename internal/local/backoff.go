@@ -16,17 +16,23 @@ const (
 // it. A Replica that dies soon after it was Ready counts as well, but from the
 // second in a row on: the first may have been taken by somebody.
 type backoff struct {
-	failed    int // boots that failed in a row
-	early     int // Replicas in a row that died soon after they were Ready
+	failed    int       // boots that failed in a row
+	early     int       // Replicas in a row that died soon after they were Ready
+	failedAt  time.Time // when the newest of those that count failed
 	notBefore time.Time
 }
 
 // ready notes a successful boot.
 func (b *backoff) ready() { b.failed, b.notBefore = 0, time.Time{} }
 
-// bootFailed notes a boot that failed and returns how long to wait.
-func (b *backoff) bootFailed(now time.Time) time.Duration {
+// bootFailed notes a boot that was ordered at some time and failed, and returns
+// how long to wait. Boots ordered together that fail together count as one.
+func (b *backoff) bootFailed(ordered, now time.Time) time.Duration {
+	if b.failed > 0 && ordered.Before(b.failedAt) {
+		return 0
+	}
 	b.failed++
+	b.failedAt = now
 	return b.wait(b.failed, now)
 }
 

@@ -183,7 +183,7 @@ func (f *fleet) gone(ctx context.Context, m *member, e event) {
 		log.InfoContext(ctx, "replica gone")
 	case bootFailed, portLost:
 		f.failures[m.Target.Model]++
-		wait = f.backoff(m.Target).bootFailed(e.at)
+		wait = f.backoff(m.Target).bootFailed(m.Created, e.at)
 		log.ErrorContext(ctx, "replica failed to start", "failures", f.failures[m.Target.Model], "wait", wait, "log", f.paths.log(m.ID))
 	case died:
 		wait = f.backoff(m.Target).died(e.at.Sub(m.life.Ready), e.at)

@@ -190,19 +190,22 @@ func TestBackoff(t *testing.T) {
 	var b backoff
 	for i, seconds := range []int{1, 2, 4, 8, 16, 32, 64, 120, 120} {
 		want := time.Duration(seconds) * time.Second
-		if got := b.bootFailed(now); got != want || !b.notBefore.Equal(now.Add(got)) {
+		if got := b.bootFailed(now, now); got != want || !b.notBefore.Equal(now.Add(got)) {
 			t.Errorf("failure %d: wait %s until %s", i+1, got, b.notBefore)
 		}
 	}
+	if got := b.bootFailed(now.Add(-time.Second), now); got != 0 || b.failed != 9 {
+		t.Errorf("one that was ordered before the last failure: wait %s after %d", got, b.failed)
+	}
 	b.failed = 10_000
-	if got := b.bootFailed(now); got != longestDelay {
+	if got := b.bootFailed(now, now); got != longestDelay {
 		t.Errorf("after 10,001 failures: %s", got)
 	}
 	b.ready()
 	if !b.notBefore.IsZero() {
 		t.Error("a boot that succeeds ends it")
 	}
-	if got := b.bootFailed(now); got != time.Second {
+	if got := b.bootFailed(now, now); got != time.Second {
 		t.Errorf("a failure after a success: %s", got)
 	}
 	b.ready()

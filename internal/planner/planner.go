@@ -60,9 +60,6 @@ func Solve(p Problem) Solution {
 	if capacity < 1 {
 		return s.everything()
 	}
-	if len(s.order) == 0 {
-		return Solution{Replicas: s.counts, Carried: 1, Optimal: true}
-	}
 	s.visit(0, 1, 0)
 	if s.found == nil { // the maxima suffice by no more than rounding
 		return s.everything()

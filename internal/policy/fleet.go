@@ -27,27 +27,42 @@ func fleetOf(cases []Case) fleet {
 	return f
 }
 
-// rates limits replicas per minute over all models.
-func (f fleet) rates(s scale.Snapshot) {
-	limits := s.Fleet.Limits
-	up, down := unlimited, unlimited
-	if limits.UpPerMinute > 0 {
-		up = limits.UpPerMinute
+// slowUp limits replicas started per minute over all models. What has no slot
+// has been cut before, so that it uses up nothing.
+func (f fleet) slowUp(s scale.Snapshot) {
+	limit := s.Fleet.Limits.UpPerMinute
+	if limit == 0 {
+		return
 	}
-	if limits.DownPerMinute > 0 {
-		down = limits.DownPerMinute
-	}
-	for _, c := range f.cases {
-		movedUp, movedDown := c.moved()
-		up, down = up-movedUp, down-movedDown
-	}
-	for _, c := range f.cases {
-		if c.State.Model.Mode != scale.Auto {
-			continue
+	up, _ := f.moved()
+	for left, i := limit-up, 0; i < len(f.cases); i++ {
+		if c := f.cases[i]; c.State.Model.Mode == scale.Auto {
+			left = c.slowUp(left, reason(scale.ReasonFleetUpRate, "Slowed: the fleet may start %d replicas a minute and has started %d", limit, up))
 		}
-		up = c.slowUp(up, reason(scale.ReasonFleetUpRate, "Slowed: the fleet may start %d replicas a minute", limits.UpPerMinute))
-		down = c.slowDown(down, reason(scale.ReasonFleetDownRate, "Slowed: the fleet may drain %d replicas a minute", limits.DownPerMinute))
 	}
+}
+
+// slowDown limits replicas drained per minute over all models.
+func (f fleet) slowDown(s scale.Snapshot) {
+	limit := s.Fleet.Limits.DownPerMinute
+	if limit == 0 {
+		return
+	}
+	_, down := f.moved()
+	for left, i := limit-down, 0; i < len(f.cases); i++ {
+		if c := f.cases[i]; c.State.Model.Mode == scale.Auto {
+			left = c.slowDown(left, reason(scale.ReasonFleetDownRate, "Slowed: the fleet may drain %d replicas a minute and has drained %d", limit, down))
+		}
+	}
+}
+
+// moved sums the moves of all models in the last minute.
+func (f fleet) moved() (up, down int) {
+	for _, c := range f.cases {
+		u, d := c.moved()
+		up, down = up+u, down+d
+	}
+	return up, down
 }
 
 // costCap cuts the fleet to what it may cost an hour, models of the lowest
@@ -59,7 +74,7 @@ func (f fleet) costCap(s scale.Snapshot) {
 	}
 	sum := 0.0
 	for _, c := range f.cases {
-		sum += c.cost()
+		sum += c.due()
 	}
 	wanted := sum
 	for _, c := range slices.Backward(f.cases) {
@@ -67,9 +82,9 @@ func (f fleet) costCap(s scale.Snapshot) {
 			continue
 		}
 		for sum > limit+cent && c.total() > 0 {
-			before := c.cost()
+			before := c.due()
 			c.cut(c.total()-1, reason(scale.ReasonFleetCostCap, "Wanted $%.2f/h, allowed $%.2f/h: the cost limit of the fleet", wanted, limit))
-			sum += c.cost() - before
+			sum += c.due() - before
 		}
 		for i := range c.targets {
 			c.targets[i].reasons = slices.Compact(c.targets[i].reasons)
@@ -118,14 +133,15 @@ func (f fleet) slots(s scale.Snapshot) {
 				continue
 			}
 			missing := need - left
+			due := coming[p]
 			got := f.take(s, c, p, missing-coming[p])
 			t.to = t.steady() + left/t.variant.Accelerator.Count
 			free[p] = left % t.variant.Accelerator.Count
 			coming[p] = max(0, coming[p]+got-missing)
 			if got > 0 {
-				t.because(scale.ReasonTakingSlot, "Waits for %d %s that idle models of lower priority give up", got, p.accelerator)
+				t.because(scale.ReasonTakingSlot, "Waits for %d %s that idle models give up", got, p.accelerator)
 			} else {
-				t.because(scale.ReasonNoSlot, "Allowed %d: %d %s short, none is free", t.to, missing, p.accelerator)
+				t.because(scale.ReasonNoSlot, "Allowed %d: %d %s needed, %d free, %d coming free", t.to, need, p.accelerator, left, due)
 			}
 		}
 	}
@@ -163,8 +179,8 @@ func (f fleet) free(s scale.Snapshot) (free, coming map[pool]int) {
 	return free, coming
 }
 
-// idleEnough is how long a Model of equal priority must have been idle before
-// a waiting one may take its accelerator.
+// idleEnough is how long a Model must have been idle before a waiting one may
+// take its accelerator.
 const idleEnough = 5 * time.Second
 
 // take drains idle replicas of other models until so many accelerators will
@@ -184,6 +200,7 @@ func (f fleet) take(s scale.Snapshot, by *Case, p pool, missing int) int {
 			if of, limited := poolOf(s, t); !limited || of != p {
 				continue
 			}
+			t.to = min(t.to, t.steady()) // who gives does not start
 			for _, r := range t.idle() {
 				if got >= missing || spare <= 0 || t.to == 0 {
 					break
@@ -215,7 +232,7 @@ func (t *target) idle() []scale.ReplicaID {
 	slices.SortStableFunc(replicas, t.compareVictims)
 	var out []scale.ReplicaID
 	for _, r := range replicas {
-		if r.Load.InFlight.Value == 0 && !slices.Contains(t.giving, r.ID) && !contains(t.taken, r.ID) {
+		if r.Load.InFlight.Value == 0 && !slices.Contains(t.giving, r.ID) && !contains(t.taken, r.ID) && !contains(t.overdue, r.ID) {
 			out = append(out, r.ID)
 		}
 	}

@@ -1,7 +1,7 @@
 package policy
 
 import (
-	"math"
+	"fmt"
 	"slices"
 	"time"
 
@@ -32,6 +32,13 @@ func makeBeforeBreak(c *Case) {
 	}
 }
 
+// need notes what is called for, before what follows may cut it.
+func need(c *Case) {
+	for i := range c.targets {
+		c.targets[i].needed = c.targets[i].to
+	}
+}
+
 // maximum cuts to the variant's and the Model's maximum. Overdue replicas
 // still run, so they take room.
 func maximum(c *Case) {
@@ -40,13 +47,22 @@ func maximum(c *Case) {
 		t := &c.targets[i]
 		late += len(t.overdue)
 		if most := max(0, t.variant.Max-len(t.overdue)); t.to > most {
-			t.because(scale.ReasonMax, "Wanted %d, allowed %d: the maximum of variant %s", t.to, most, t.variant.Name)
+			t.because(scale.ReasonMax, "Wanted %d, allowed %d: the maximum of variant %s is %d%s", t.to, most, t.variant.Name, t.variant.Max, beside(len(t.overdue)))
 			t.to = most
 		}
 	}
 	if most := max(0, c.State.Model.Replicas.Max-late); c.total() > most {
-		c.cut(most, reason(scale.ReasonMax, "Wanted %d, allowed %d: the maximum of %s", c.total(), most, c.State.Model.Name))
+		c.cut(most, reason(scale.ReasonMax, "Wanted %d, allowed %d: the maximum of %s is %d%s",
+			c.total(), most, c.State.Model.Name, c.State.Model.Replicas.Max, beside(late)))
 	}
+}
+
+// beside says why less than a maximum is allowed.
+func beside(late int) string {
+	if late == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d of it late in starting", late)
 }
 
 // costCap cuts to what the Model may cost an hour.
@@ -75,7 +91,19 @@ func (c *Case) cost() float64 {
 	return sum
 }
 
-// Move is how many replicas a Decision started and drained.
+// due is what the Model will cost an hour: what runs, unless it is governed.
+func (c *Case) due() float64 {
+	if c.State.Model.Mode == scale.Auto {
+		return c.cost()
+	}
+	sum := 0.0
+	for _, t := range c.targets {
+		sum += float64(t.steady()+len(t.overdue)) * t.price
+	}
+	return sum
+}
+
+// Move is how many replicas were started and how many a Decision drained.
 type Move struct {
 	At       time.Time
 	Up, Down int
@@ -104,10 +132,10 @@ func (t *target) drains() int { return max(0, t.steady()-t.to) }
 func rates(c *Case) {
 	up, down := c.moved()
 	if limit := c.State.Model.Limits.UpPerMinute; limit > 0 {
-		c.slowUp(limit-up, reason(scale.ReasonUpRate, "Slowed: %s may start %d replicas a minute", c.State.Model.Name, limit))
+		c.slowUp(limit-up, reason(scale.ReasonUpRate, "Slowed: %s may start %d replicas a minute and has started %d", c.State.Model.Name, limit, up))
 	}
 	if limit := c.State.Model.Limits.DownPerMinute; limit > 0 {
-		c.slowDown(limit-down, reason(scale.ReasonDownRate, "Slowed: %s may drain %d replicas a minute", c.State.Model.Name, limit))
+		c.slowDown(limit-down, reason(scale.ReasonDownRate, "Slowed: %s may drain %d replicas a minute and has drained %d", c.State.Model.Name, limit, down))
 	}
 }
 
@@ -140,26 +168,39 @@ func (c *Case) slowDown(allowed int, r scale.Reason) int {
 	return allowed
 }
 
-// remember keeps the moves of the Decision for the rates.
-func (c *Case) remember(changes []scale.Change) {
+// countStarts adds the replicas that were really started since the previous
+// review: what was decided and not done, for want of a slot or in a back-off,
+// must not use up a rate.
+func (c *Case) countStarts() {
 	kept := make([]Move, 0, len(c.Memory.Moves)+1)
 	for _, m := range c.Memory.Moves {
-		if c.now.Sub(m.At) < ratesOver {
+		if age := c.now.Sub(m.At); age >= 0 && age < ratesOver {
 			kept = append(kept, m)
 		}
 	}
-	move := Move{At: c.now}
-	for _, change := range changes {
-		if change.DryRun {
-			continue
+	started := 0
+	for _, r := range c.State.Replicas {
+		if age := c.now.Sub(r.Created); !r.Created.Before(c.Memory.Reviewed) && age >= 0 && age < ratesOver {
+			started++
 		}
-		move.Up += change.Start()
-		move.Down += max(0, len(change.Drain)-c.takenOf(change.Target))
 	}
-	if move.Up > 0 || move.Down > 0 {
-		kept = append(kept, move)
+	if started > 0 {
+		kept = append(kept, Move{At: c.now, Up: started})
 	}
-	c.Memory.Moves = kept
+	c.Memory.Moves, c.Memory.Reviewed = kept, c.now
+}
+
+// remember keeps the drains of the Decision for the rates.
+func (c *Case) remember(changes []scale.Change) {
+	down := 0
+	for _, change := range changes {
+		if !change.DryRun {
+			down += max(0, len(change.Drain)-c.takenOf(change.Target))
+		}
+	}
+	if down > 0 {
+		c.Memory.Moves = append(c.Memory.Moves, Move{At: c.now, Down: down})
+	}
 }
 
 // takenOf counts replicas that go without having been decided away.
@@ -186,8 +227,13 @@ func bootFailures(c *Case) {
 	for i := range c.targets {
 		starting += len(c.targets[i].serving) - c.targets[i].ready()
 	}
-	c.slowUp(max(0, 1-starting), reason(scale.ReasonBootFailures,
-		"Held back: the last %d starts failed; one at a time is tried until one succeeds", c.State.Failures))
+	why := reason(scale.ReasonBootFailures, "The last %d starts failed; one at a time is tried, after a pause, until one succeeds", c.State.Failures)
+	c.slowUp(max(0, 1-starting), why)
+	for i := range c.targets {
+		if t := &c.targets[i]; t.needed > t.ready() && !slices.Contains(t.reasons, why) {
+			t.reasons = append(t.reasons, why)
+		}
+	}
 }
 
 // interruptions says which replicas are replaced because they will be taken,
@@ -226,6 +272,3 @@ func paused(c *Case) {
 // staleAfter is how old a measurement may be for the rules here; the caller
 // judges the Model's traffic by the tick, see Case.Signals.
 const staleAfter = 15 * time.Second
-
-// unlimited stands for no limit in sums of what is left.
-const unlimited = math.MaxInt32

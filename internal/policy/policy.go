@@ -18,6 +18,7 @@ import (
 type Memory struct {
 	Wishes    []Wish    // for the scale-down window
 	Moves     []Move    // for the rates
+	Reviewed  time.Time // the previous review
 	FirstSeen time.Time // when the Model was first reviewed; idleness counts from here until a request comes
 }
 
@@ -57,6 +58,7 @@ type target struct {
 	overdue  []scale.Replica
 	want     int // what the Plan asked for
 	to       int // what the rules allow so far; taken and overdue ones not counted
+	needed   int // what was called for before bounds, budgets and rates cut it
 	giving   []scale.ReplicaID
 	reasons  []scale.Reason
 }
@@ -93,7 +95,7 @@ func rules() []func(*Case) {
 		window,
 		missingSignals, overload,
 		sleep,
-		makeBeforeBreak,
+		makeBeforeBreak, need,
 		maximum, costCap, rates,
 		bootFailures, interruptions, paused,
 	}
@@ -111,9 +113,10 @@ func Review(s scale.Snapshot, cases []Case) []scale.Change {
 		}
 	}
 	fleet := fleetOf(cases)
-	fleet.rates(s)
-	fleet.costCap(s)
+	fleet.slowDown(s)
 	fleet.slots(s)
+	fleet.slowUp(s)
+	fleet.costCap(s)
 	var changes []scale.Change
 	for i := range cases {
 		c := &cases[i]
@@ -135,6 +138,7 @@ func (c *Case) prepare(s scale.Snapshot) {
 		c.Memory.FirstSeen = s.Now
 	}
 	c.targets = make([]target, len(c.Plan.Allocations))
+	c.countStarts()
 	for i, a := range c.Plan.Allocations {
 		t := &c.targets[i]
 		t.Allocation, t.want, t.to = a, a.Replicas, a.Replicas
@@ -205,10 +209,12 @@ func (c *Case) serving() int {
 	return n
 }
 
-// raise lifts the total to n, on the cheapest targets of a capacity type (0
-// means any) that have room, and gives the Reason where it lifted.
+// raise lifts the total to n, on the targets of a capacity type (0 means any)
+// whose replicas cost least and that have room, and gives the Reason where it
+// lifted.
 func (c *Case) raise(n int, capacity scale.CapacityType, reason scale.Reason) {
 	order := c.cheapestFirst()
+	slices.SortStableFunc(order, func(a, b *target) int { return cmp.Compare(a.price, b.price) })
 	for missing := n - c.count(capacity); missing > 0; missing-- {
 		i := slices.IndexFunc(order, func(t *target) bool {
 			return t.to < t.variant.Max && (capacity == 0 || t.Target.Capacity == capacity)
@@ -274,8 +280,11 @@ func (c *Case) change(t *target) (scale.Change, bool) {
 			change.To++
 		}
 	}
-	if len(change.Reasons) == 0 {
-		change.Reasons = append(change.Reasons, c.Plan.Reasons...)
+	silent := len(change.Reasons) == 0
+	for _, r := range c.Plan.Reasons {
+		if silent || change.Start() > 0 && r.Code != scale.ReasonSteady {
+			change.Reasons = append(slices.Clip(change.Reasons), r)
+		}
 	}
 	return change, true
 }
@@ -286,13 +295,18 @@ func (c *Case) change(t *target) (scale.Change, bool) {
 // them is Ready.
 func (t *target) victims() []scale.ReplicaID {
 	var out []scale.ReplicaID
-	spareLate := t.ready() < t.to
+	spare := 0 // late ones that stay, for they may yet become Ready
+	if t.ready() < t.needed {
+		spare = max(0, min(len(t.overdue), t.variant.Max-t.to))
+	}
 	left := make([]scale.Replica, 0, len(t.serving))
 	for _, r := range t.serving {
 		switch {
 		case contains(t.taken, r.ID), slices.Contains(t.giving, r.ID):
 			out = append(out, r.ID)
-		case !spareLate || !contains(t.overdue, r.ID):
+		case spare > 0 && contains(t.overdue, r.ID):
+			spare--
+		default:
 			left = append(left, r)
 		}
 	}

@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/penstock/penstock/internal/scale"
+import (
+	"fmt"
+
+	"github.com/penstock/penstock/internal/scale"
+)
 
 // missingSignals holds what runs when the Model's traffic is not known: absent
 // is not zero and stale is not fresh. What the data that is left asks for
@@ -44,18 +48,18 @@ func overload(c *Case) {
 func (c *Case) overloaded() string {
 	maxAge := staleAfter
 	if held := c.State.Demand.Held; held.Fresh(c.now, maxAge) && held.Value > 0 && c.serving() > 0 {
-		return reason(0, "%.0f requests are held", held.Value).Text
+		return fmt.Sprintf("%.0f requests are held", held.Value)
 	}
 	for i := range c.targets {
 		for _, r := range c.targets[i].serving {
 			load := r.Load
 			switch {
 			case load.KVCacheUsage.Fresh(c.now, maxAge) && load.KVCacheUsage.Value >= fullCache:
-				return reason(0, "the KV cache of %s is %.0f %% full", r.ID, 100*load.KVCacheUsage.Value).Text
+				return fmt.Sprintf("the KV cache of %s is %.0f %% full", r.ID, 100*load.KVCacheUsage.Value)
 			case load.Waiting.Fresh(c.now, maxAge) && load.Waiting.Value >= 1:
-				return reason(0, "%.0f requests queue inside %s", load.Waiting.Value, r.ID).Text
+				return fmt.Sprintf("%.0f requests queue inside %s", load.Waiting.Value, r.ID)
 			case load.InFlight.Fresh(c.now, maxAge) && load.InFlight.Value > float64(c.targets[i].BatchLimit):
-				return reason(0, "%s has %.0f requests, above its batch limit of %d", r.ID, load.InFlight.Value, c.targets[i].BatchLimit).Text
+				return fmt.Sprintf("%s has %.0f requests, above its batch limit of %d", r.ID, load.InFlight.Value, c.targets[i].BatchLimit)
 			}
 		}
 	}

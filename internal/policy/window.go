@@ -18,14 +18,14 @@ type Wish struct {
 // window of an hour costs no more than one of a minute. It comes before the
 // rules that merely hold what runs: what was held is not a wish.
 func window(c *Case) {
-	span := c.State.Model.ScaleDownWindow
+	window := c.State.Model.ScaleDownWindow
 	next := make([]Wish, 0, len(c.Memory.Wishes)+len(c.targets))
 	for i := range c.targets {
 		t := &c.targets[i]
 		bound := min(t.to, t.variant.Max)
 		var largest Wish
 		for _, w := range c.Memory.Wishes {
-			if w.Target != t.Target || c.now.Sub(w.At) >= span || w.Replicas <= bound {
+			if age := c.now.Sub(w.At); w.Target != t.Target || age < 0 || age >= window || w.Replicas <= bound {
 				continue
 			}
 			if w.Replicas > largest.Replicas {
@@ -36,8 +36,8 @@ func window(c *Case) {
 		next = append(next, Wish{Target: t.Target, At: c.now, Replicas: bound})
 		if largest.Replicas > t.to {
 			t.to = min(largest.Replicas, t.variant.Max)
-			t.because(scale.ReasonStabilisation, "Kept %d: wished at %s; may fall to %d at %s",
-				t.to, clock(largest.At), bound, clock(largest.At.Add(span)))
+			t.because(scale.ReasonStabilisation, "Kept %d: as many were needed at %s, within the window of %s; %d are now",
+				t.to, clock(largest.At), span(window), bound)
 		}
 	}
 	c.Memory.Wishes = next

@@ -74,7 +74,7 @@ func (c *Case) idleFor() time.Duration {
 			since = at
 		}
 	}
-	return c.now.Sub(since)
+	return max(0, c.now.Sub(since))
 }
 
 // busy says whether any request is still at a replica or held.

@@ -16,17 +16,12 @@ type Forecast struct {
 	OutputTokens float64
 }
 
-// PrefillTokens returns the prompt tokens/s of the upper forecast.
-func (f Forecast) PrefillTokens() float64 { return f.Upper * f.PromptTokens }
-
-// DecodeTokens returns the output tokens/s of the upper forecast.
-func (f Forecast) DecodeTokens() float64 { return f.Upper * f.OutputTokens }
-
 // Allocation is the wanted count of one target.
 type Allocation struct {
 	Target     ScaleTarget
 	Replicas   int
-	BatchLimit int // B*: requests at one replica; 0 when the target can not serve within its SLO
+	Infeasible bool // not even one request at a time holds the SLO there
+	BatchLimit int  // B*: requests at one replica; 0 when not even one fits
 	// PrefillTokens is how many prompt tokens may wait for prefill at one replica
 	// before admission sends it nothing more; 0 where tokens do not matter.
 	PrefillTokens int

@@ -177,9 +177,3 @@ type Limits struct {
 type FleetPolicy struct {
 	Limits Limits
 }
-
-// Tenant is who a request comes from and which business unit pays for it.
-type Tenant struct {
-	Name         string
-	BusinessUnit string
-}

@@ -23,8 +23,8 @@ type World struct {
 	Watch func(scale.Snapshot, scale.Decision)
 }
 
-// Outcome is what became of a World.
-type Outcome struct {
+// Summary is what became of a World.
+type Summary struct {
 	Totals
 	Peak        int           // Ready replicas at once
 	ReplicaTime time.Duration // paid: order → gone
@@ -32,17 +32,17 @@ type Outcome struct {
 	ToZero      time.Duration // first arrival → no replica left; zero if one was left
 }
 
-// settle is how long a World goes on after the last request, for the fleet to
-// fall asleep.
+// settle is how long a World goes on after the last reply, beside the time after
+// which the Model may sleep, for the fleet to fall asleep.
 const settle = 2 * time.Minute
 
 // Run serves a series in order of arrival, beginning with no replica.
-func (w World) Run(requests iter.Seq2[scale.Request, error]) (Outcome, error) {
+func (w World) Run(requests iter.Seq2[scale.Request, error]) (Summary, error) {
 	next, stop := iter.Pull2(requests)
 	defer stop()
 	first, err, ok := next()
 	if !ok || err != nil {
-		return Outcome{}, err
+		return Summary{}, err
 	}
 	l := &live{world: w, run: newRun(Fleet{SLO: w.Model.SLO}, nil)}
 	l.run.served = l.ended
@@ -50,16 +50,19 @@ func (w World) Run(requests iter.Seq2[scale.Request, error]) (Outcome, error) {
 	l.tick() // as a server does before it opens its port
 	for request := first; ok; request, err, ok = next() {
 		if err != nil {
-			return Outcome{}, fmt.Errorf("simulate: read the next arrival: %w", err)
+			return Summary{}, fmt.Errorf("simulate: read the next arrival: %w", err)
 		}
 		at := request.At.Sub(l.run.zero)
 		if at < l.run.now {
-			return Outcome{}, fmt.Errorf("simulate: request %d arrives before the one ahead of it", request.ID)
+			return Summary{}, fmt.Errorf("simulate: request %d arrives before the one ahead of it", request.ID)
 		}
 		l.until(at)
 		l.arrived(request)
 	}
-	l.until(l.run.now + settle)
+	for l.run.queue.InFlight() > 0 || l.held() > 0 { // each ends, be it by its deadline
+		l.until(l.run.now + l.world.Tick)
+	}
+	l.until(l.run.now + settle + l.world.Model.ScaleToZero.After)
 	return l.outcome(), nil
 }
 
@@ -71,7 +74,7 @@ type live struct {
 	members []*member
 	ticked  time.Duration // when the next tick is due
 	span    time.Duration // when the previous one was
-	out     Outcome
+	out     Summary
 
 	arrivals       int
 	newest         time.Time
@@ -159,7 +162,9 @@ func (l *live) ended(_ scale.Request, s scale.Served) {
 	} else {
 		l.bad++
 	}
-	l.ends++
+	if s.Outcome == scale.OK {
+		l.ends++
+	}
 	l.out.Span = l.run.now
 }
 
@@ -194,6 +199,11 @@ func (l *live) reap() {
 	} else {
 		l.out.ToZero = 0
 	}
+}
+
+func (l *live) held() int {
+	held, _, _ := l.run.queue.Held()
+	return held
 }
 
 func (l *live) living() int {
@@ -320,7 +330,7 @@ func (l *live) route() {
 }
 
 // outcome closes the books.
-func (l *live) outcome() Outcome {
+func (l *live) outcome() Summary {
 	for _, m := range l.members {
 		if m.Phase != scale.Gone {
 			paid := l.run.clock().Sub(m.Created)

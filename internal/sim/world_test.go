@@ -62,7 +62,7 @@ func TestAGovernedFleetWakesServesAndSleeps(t *testing.T) {
 
 // TestTheSameWorldTwice: the same series gives the same history, tick for tick.
 func TestTheSameWorldTwice(t *testing.T) {
-	history := func() (all []int, out Outcome) {
+	history := func() (all []int, out Summary) {
 		w := governed()
 		w.Watch = func(s scale.Snapshot, d scale.Decision) {
 			for _, c := range d.Changes {
@@ -88,7 +88,7 @@ func TestTheSameWorldTwice(t *testing.T) {
 }
 
 func TestAnEmptySeriesIsNoWorld(t *testing.T) {
-	if out, err := governed().Run(trace.Of(nil)); err != nil || out != (Outcome{}) {
+	if out, err := governed().Run(trace.Of(nil)); err != nil || out != (Summary{}) {
 		t.Errorf("%+v, %v", out, err)
 	}
 }
