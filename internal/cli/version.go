@@ -18,6 +18,11 @@ type version struct {
 	Go      string `json:"go"`
 }
 
+func (versionCmd) Help() string {
+	return `Example:
+  penstock version --json`
+}
+
 func (c *versionCmd) Run(std Streams) error {
 	v := version{Version: "devel", Go: runtime.Version()}
 	if info, ok := debug.ReadBuildInfo(); ok {
