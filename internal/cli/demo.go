@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -60,33 +61,11 @@ const (
 )
 
 func (c *demoCmd) Run(ctx context.Context, std Streams) (err error) {
-	dir, err := os.MkdirTemp("", "penstock-demo-")
+	s, err := newShow(ctx, "demo.yaml", demoConfig)
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	cfg, err := config.Parse("demo.yaml", demoConfig)
-	if err != nil {
-		return fmt.Errorf("demo: %w", err)
-	}
-	cfg.Server.StateDir = dir
-	log, err := os.Create(filepath.Join(dir, "penstock.log"))
-	if err != nil {
-		return fmt.Errorf("demo: %w", err)
-	}
-	diary := newDiary()
-	m, err := open(ctx, cfg, logger(log, slog.LevelInfo), diary.wrap)
-	if err != nil {
-		return fmt.Errorf("demo: %w", err)
-	}
-	defer func() {
-		err = errors.Join(err, m.close(), log.Close())
-		if err == nil {
-			err = os.RemoveAll(dir)
-		} else {
-			fmt.Fprintf(std.Err, "penstock: logs and journal of the demo are in %s\n", dir)
-		}
-	}()
-	s := &show{machine: m, model: cfg.Models[0], diary: diary, board: newBoard()}
+	defer func() { err = s.close(err, std.Err) }()
 	s.spike = demoSpike(s.model.Name)
 	s.series = s.spike.Requests()
 	r, err := s.perform(ctx, c.view(std))
@@ -111,7 +90,7 @@ func (c *demoCmd) view(std Streams) func(context.Context, *show) error {
 	return func(ctx context.Context, s *show) error { return followLive(ctx, s, std) }
 }
 
-// show is one run of the demo.
+// show is one run of a story on a machine of its own.
 type show struct {
 	machine *machine
 	model   scale.Model
@@ -119,12 +98,44 @@ type show struct {
 	series  []scale.Request
 	diary   *diary
 	board   *board
+	log     *os.File
 
-	killed  int // streams that the crash cut
-	load    load.Report
-	atZero  bool
-	span    time.Duration // first arrival → last reply
-	stopped time.Duration // first arrival → zero replicas
+	killed int // streams that the crash cut
+	load   load.Report
+	atZero bool
+	span   time.Duration // first arrival → last reply
+}
+
+// newShow opens a machine of one of the embedded configurations, whose state
+// and log are in a temporary directory.
+func newShow(ctx context.Context, name string, text []byte) (*show, error) {
+	cfg, err := config.Parse(name, text)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Server.StateDir, err = os.MkdirTemp("", "penstock-"); err != nil {
+		return nil, err
+	}
+	s := &show{model: cfg.Models[0], diary: newDiary(), board: newBoard()}
+	if s.log, err = os.Create(filepath.Join(cfg.Server.StateDir, "penstock.log")); err == nil {
+		s.machine, err = open(ctx, cfg, logger(s.log, slog.LevelInfo), s.diary.wrap)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.log.Close(), os.RemoveAll(cfg.Server.StateDir))
+	}
+	return s, nil
+}
+
+// close gives back what newShow claimed. The log and the journal of a show that
+// failed are kept, and it says where.
+func (s *show) close(failed error, talk io.Writer) error {
+	dir := s.machine.config.Server.StateDir
+	err := errors.Join(failed, s.machine.close(), s.log.Close())
+	if err != nil {
+		fmt.Fprintf(talk, "penstock: log and journal are in %s\n", dir)
+		return err
+	}
+	return os.RemoveAll(dir)
 }
 
 // perform runs the story and returns its report.
@@ -247,7 +258,7 @@ func (s *show) sleeps(ctx context.Context) error {
 	for {
 		latest, _ := s.machine.loop.Latest()
 		if replicas(latest.Snapshot) == 0 {
-			s.atZero, s.stopped = true, s.board.elapsed()
+			s.atZero = true
 			return nil
 		}
 		select {

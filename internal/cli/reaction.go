@@ -8,9 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -18,7 +16,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/penstock/penstock/internal/config"
 	"github.com/penstock/penstock/internal/load"
 	"github.com/penstock/penstock/internal/local"
 	"github.com/penstock/penstock/internal/report"
@@ -67,28 +64,12 @@ func (c *reactionCmd) Run(ctx context.Context, std Streams) (err error) {
 	if c.Rounds < 1 {
 		return usageError{fmt.Errorf("--rounds: %d is below 1", c.Rounds)}
 	}
-	dir, err := os.MkdirTemp("", "penstock-reaction-")
+	s, err := newShow(ctx, "reaction.yaml", reactionConfig)
 	if err != nil {
 		return fmt.Errorf("bench reaction: %w", err)
 	}
-	cfg, err := config.Parse("reaction.yaml", reactionConfig)
-	if err != nil {
-		return fmt.Errorf("bench reaction: %w", err)
-	}
-	cfg.Server.StateDir = dir
-	log, err := os.Create(filepath.Join(dir, "penstock.log"))
-	if err != nil {
-		return fmt.Errorf("bench reaction: %w", err)
-	}
-	diary := newDiary()
-	m, err := open(ctx, cfg, logger(log, slog.LevelInfo), diary.wrap)
-	if err != nil {
-		return fmt.Errorf("bench reaction: %w", err)
-	}
-	defer func() {
-		err = errors.Join(err, m.close(), log.Close(), os.RemoveAll(dir))
-	}()
-	rounds, err := c.measure(ctx, &show{machine: m, model: cfg.Models[0], diary: diary, board: newBoard()}, std)
+	defer func() { err = s.close(err, std.Err) }()
+	rounds, err := c.measure(ctx, s, std)
 	if err != nil {
 		return fmt.Errorf("bench reaction: %w", err)
 	}
