@@ -171,8 +171,8 @@ func (s *show) story(ctx context.Context) error {
 		return err
 	})
 	peak := s.spike.Quiet + s.spike.Ramp + s.spike.Climb
-	group.Go(func() error { return s.accident(loading, peak+s.spike.Hold/3) })
-	group.Go(func() error { return s.notice(loading, peak+s.spike.Hold) })
+	group.Go(func() error { return s.accident(loading, peak+s.spike.Hold) })
+	group.Go(func() error { return s.notice(loading, peak+s.spike.Hold+s.spike.Fall/4) })
 	if err := group.Wait(); err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func TestTheDemosStoryInVirtualTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range cfg.Offerings { // as the machine says of its slots
-		cfg.Offerings[i].Limited, cfg.Offerings[i].Slots = true, 8
+		cfg.Offerings[i].Limited, cfg.Offerings[i].Slots = true, 12
 	}
 	spike := demoSpike(cfg.Models[0].Name)
 	s := &show{machine: &machine{config: cfg}, model: cfg.Models[0], spike: spike, series: spike.Requests()}
