@@ -10,6 +10,7 @@ package capacity
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/penstock/penstock/internal/scale"
@@ -317,12 +318,7 @@ func (b Boots) Quantile(q float64, prior time.Duration) time.Duration {
 	if len(b.Took) == 0 {
 		return prior
 	}
-	sorted := append([]time.Duration(nil), b.Took...)
-	for i := 1; i < len(sorted); i++ {
-		for j := i; j > 0 && sorted[j] < sorted[j-1]; j-- {
-			sorted[j], sorted[j-1] = sorted[j-1], sorted[j]
-		}
-	}
+	sorted := slices.Sorted(slices.Values(b.Took))
 	i := int(math.Ceil(q*float64(len(sorted)))) - 1
 	return sorted[min(max(i, 0), len(sorted)-1)]
 }

@@ -41,6 +41,8 @@ type Loop struct {
 	Memory   autoscaler.Memory // to begin with
 	Report   func(error)       // told of every failed part of a tick; must not block
 
+	before []byte // Memory, encoded; nil before the first tick
+
 	mu     sync.Mutex
 	latest Latest
 }
@@ -97,21 +99,22 @@ func (l *Loop) Tick(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("observe: %w", err)
 	}
-	before, err := l.Memory.Encode()
-	if err != nil {
-		return err
+	if l.before == nil {
+		if l.before, err = l.Memory.Encode(); err != nil {
+			return err
+		}
 	}
 	decision, memory := autoscaler.Step(snapshot, l.Memory)
 	after, err := memory.Encode()
 	if err != nil {
 		return err
 	}
-	l.Memory = memory
+	record := scale.Record{At: now, Snapshot: snapshot, Memory: l.before, Decision: decision}
+	l.Memory, l.before = memory, after
 	l.mu.Lock()
 	l.latest = Latest{Snapshot: snapshot, Decision: decision, Memory: memory}
 	l.mu.Unlock()
 
-	record := scale.Record{At: now, Snapshot: snapshot, Memory: before, Decision: decision}
 	return errors.Join(
 		wrap("journal", l.Journal.Append(ctx, record, after)),
 		wrap("apply", l.Actuator.Apply(ctx, decision)),
