@@ -95,6 +95,7 @@ type replica struct {
 	// not yet taken. events is received from for as long as any Replica lives.
 	orders chan order
 	events chan<- event
+	told   bool // an order came while an attempt was ending
 }
 
 // live starts the Replica, sees it through and returns when its last process is
@@ -103,7 +104,7 @@ type replica struct {
 func (r *replica) live(ctx context.Context) {
 	var end ending
 	for range portAttempts {
-		if end = r.attempt(ctx); end.cause != portLost {
+		if end = r.attempt(ctx); end.cause != portLost || r.told {
 			break
 		}
 		r.logger.WarnContext(ctx, "replica port taken", "replica", r.id, "reason", end.text)
@@ -231,6 +232,7 @@ func (r *replica) stop(ctx context.Context, p *process, o order) {
 			p.kill(ctx) // lets go of the lifeline
 			return
 		case next := <-r.orders:
+			r.told = true
 			if !killed && !next.killBy.IsZero() && next.killBy.Before(killAt) {
 				killAt = next.killBy
 				timer.Reset(time.Until(killAt))
