@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/internal/capacity"
+	"github.com/penstock/penstock/internal/forecast"
 	"github.com/penstock/penstock/internal/planner"
+	"github.com/penstock/penstock/internal/policy"
 	"github.com/penstock/penstock/internal/scale"
 )
 
@@ -24,6 +26,9 @@ type size struct {
 // size forecasts the demand and sizes every variant for it.
 func (t *tick) size() {
 	demand := t.memory.Forecast.At(t.horizon(), quantile)
+	if t.signals == policy.Missing {
+		demand = forecast.Demand{} // what an earlier run saw is no demand of now
+	}
 	t.forecast = scale.Forecast{
 		Model: t.state.Model.Name, Horizon: t.horizon(), Quantile: quantile,
 		Mean: demand.Mean, Upper: demand.Upper,

@@ -50,7 +50,7 @@ func (c *loadCmd) Run(ctx context.Context, std Streams) error {
 	defer client.CloseIdleConnections()
 	served, err := load.Discover(ctx, client, target)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; start `penstock serve -f FILE` or pass --target", err)
 	}
 	models, err := c.choose(served, sum.Models)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -61,6 +62,9 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 	if err != nil {
 		return err
 	}
+	if err := m.checkGPUs(gpus); err != nil {
+		return usageError{err}
+	}
 	if m.journal, err = store.Open(ctx, filepath.Join(c.Server.StateDir, "journal.db")); err != nil {
 		return err
 	}
@@ -101,6 +105,39 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 	}
 	m.lives = &lives{journal: m.journal, world: m.world}
 	return m.lives.load(ctx)
+}
+
+// checkGPUs refuses a model none of whose variants has its accelerators here: its
+// requests would be held for nothing.
+func (m *machine) checkGPUs(gpus []local.GPU) error {
+	have := map[string]int{}
+	for _, g := range gpus {
+		have[g.Type]++
+	}
+	for _, model := range m.config.Models {
+		var missing []string
+		for _, v := range model.Variants {
+			if a := v.Accelerator; have[a.Type] < a.Count {
+				missing = append(missing, fmt.Sprintf("variant %s needs %d × %s, and there are %d", v.Name, a.Count, a.Type, have[a.Type]))
+			}
+		}
+		text := strings.Join(missing, "; ")
+		switch {
+		case len(missing) == len(model.Variants):
+			return fmt.Errorf("%s can not be served here: %s. %s", model.Name, text, m.whereGPUs())
+		case len(missing) > 0:
+			m.logger.Warn("variant without accelerators", "model", model.Name, "reason", text)
+		}
+	}
+	return nil
+}
+
+// whereGPUs says what the count of accelerators comes from.
+func (m *machine) whereGPUs() string {
+	if m.config.Server.GPUs.Auto() {
+		return "They are counted by nvidia-smi; a ServerConfig can declare them instead, such as spec.gpus: [{type: nvidia-l4, count: 1}]"
+	}
+	return "They are those that spec.gpus of the ServerConfig declares"
 }
 
 func listen(ctx context.Context, what, address string) (net.Listener, error) {

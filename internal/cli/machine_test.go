@@ -217,6 +217,22 @@ func TestAKilledReplicaEndsItsStreamsWithAnError(t *testing.T) {
 
 func busiest(m *machine) (scale.ReplicaID, bool) { return (&show{machine: m}).busiest() }
 
+// TestAModelWithoutItsGPUsIsRefusedAtTheStart: its requests would be held until
+// they expire.
+func TestAModelWithoutItsGPUsIsRefusedAtTheStart(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "penstock.yaml")
+	text := strings.Replace(fmt.Sprintf(quick, filepath.Join(dir, "state"), file), "  gpus: [{type: generic, count: 8}]\n", "", 1)
+	text = strings.Replace(text, "accelerator: {type: generic, count: 1", "accelerator: {type: nvidia-t4, count: 64", 1) // no machine has as many
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if code := Main(t.Context(), []string{"serve", "-f", file}, Streams{Out: &out, Err: &out}); code != exitUsage || !strings.Contains(out.String(), "variant tiny needs 64 × nvidia-t4, and there are") {
+		t.Errorf("exit code %d: %s", code, &out)
+	}
+}
+
 // TestKilledPenstockLeavesNoOrphanAndResumes kills -9 a whole server.
 func TestKilledPenstockLeavesNoOrphanAndResumes(t *testing.T) {
 	dir := t.TempDir()

@@ -13,14 +13,14 @@ import (
 )
 
 type noticeCmd struct {
-	Replica string        `arg:"" help:"Replica that will be taken, as penstock status names it."`
+	Replica string        `arg:"" help:"Replica that will be taken, as penstock status --replicas names it."`
 	In      time.Duration `required:"" placeholder:"TIME" help:"In how long it will be gone, such as 30s."`
 	File    string        `short:"f" default:"penstock.yaml" placeholder:"FILE" help:"Configuration file of the running penstock (${default})."`
 	State   string        `placeholder:"DIR" help:"Its state directory, instead of the file's."`
 }
 
 func (noticeCmd) Help() string {
-	return `Tells a running penstock that a replica on this machine will be taken away, as a cloud does of spot capacity: it gets no new requests, finishes those that it has as far as the time allows, and is replaced. The same can be done by writing "gone in 30s" to a file named after the replica in the notices folder of the state directory.
+	return `Tells a running penstock that a replica on this machine will be taken away, as a cloud does of spot capacity: it gets no new requests, finishes those that it has until shortly before the time is up (2 s), and is replaced. The same can be done by writing "gone in 30s" to a file named after the replica in the notices folder of the state directory.
 
 Example:
   penstock notice chat-l4-x7k2q3-001 --in 30s`
@@ -31,7 +31,7 @@ func (c *noticeCmd) Run(std Streams) error {
 	if state == "" {
 		loaded, err := config.Load(c.File)
 		if err != nil {
-			return usageError{err}
+			return usageError{fmt.Errorf("%w; say which penstock with -f FILE or --state DIR", err)}
 		}
 		state = loaded.Server.StateDir
 	}

@@ -14,8 +14,9 @@ import (
 
 type statusCmd struct {
 	askCmd
-	Watch bool          `help:"Show it again and again until interrupted." short:"w"`
-	Every time.Duration `help:"How often --watch shows it." default:"1s"`
+	Replicas bool          `help:"List every replica as well."`
+	Watch    bool          `help:"Show it again and again until interrupted." short:"w"`
+	Every    time.Duration `help:"How often --watch shows it." default:"1s"`
 }
 
 // Help is the end of the command's --help.
@@ -82,5 +83,9 @@ func (c statusCmd) text(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return status.Text(time.Local), nil
+	text := status.Text(time.Local)
+	if c.Replicas {
+		text += "\n" + status.ReplicaText()
+	}
+	return text, nil
 }

@@ -42,6 +42,7 @@ type ModelStatus struct {
 	Why          string         `json:"why"` // a clause: what makes it that
 	Replicas     Replicas       `json:"replicas"`
 	Targets      []TargetStatus `json:"targets"`
+	Members      []Member       `json:"members"` // its replicas, by name
 	Demand       Demand         `json:"demand"`
 	TTFT         *Measure       `json:"ttft,omitempty"` // null where no limit is set
 	TPOT         *Measure       `json:"tpot,omitempty"`
@@ -58,6 +59,17 @@ type Replicas struct {
 	Draining int `json:"draining"`
 	Want     int `json:"want"`    // by the plan
 	Allowed  int `json:"allowed"` // of that, now, by the rules
+}
+
+// Member is one replica.
+type Member struct {
+	Replica  string  `json:"replica"`
+	Variant  string  `json:"variant"`
+	Capacity string  `json:"capacity"`
+	Phase    string  `json:"phase"`
+	Since    float64 `json:"since_seconds"` // in this phase
+	InFlight *Value  `json:"in_flight"`
+	TakenIn  float64 `json:"taken_in_seconds,omitempty"` // by a notice
 }
 
 // TargetStatus is one target of a model.
@@ -138,6 +150,11 @@ func (c *Console) status(*http.Request) (any, error) {
 	}
 	for _, m := range snapshot.Models {
 		view := modelStatus(m, decision, now)
+		for i := range view.Members {
+			if taken, some := snapshot.Interrupted(scale.ReplicaID(view.Members[i].Replica)); some {
+				view.Members[i].TakenIn = seconds(taken.Deadline.Sub(now))
+			}
+		}
 		view.Cost = books.cost(func(model string) bool { return model == m.Model.Name })
 		s.Models = append(s.Models, view)
 	}
@@ -152,7 +169,7 @@ func (c *Console) status(*http.Request) (any, error) {
 func modelStatus(m scale.ModelState, d scale.Decision, now time.Time) ModelStatus {
 	s := ModelStatus{
 		Name: m.Model.Name, BusinessUnit: m.Model.Owner.BusinessUnit, Mode: m.Model.Mode.String(),
-		Targets: targets(m, d), SLO: attainment(m, d), Decision: view(d, m.Model.Name),
+		Targets: targets(m, d), Members: members(m, now), SLO: attainment(m, d), Decision: view(d, m.Model.Name),
 		Demand: Demand{
 			Arrivals: value(m.Demand.Arrivals, now), Held: value(m.Demand.Held, now),
 			HeldFor: value(m.Demand.HeldFor, now), InFlight: value(m.Demand.InFlight, now),
@@ -396,4 +413,16 @@ func span(d time.Duration) string {
 	default:
 		return fmt.Sprintf("%.0f d", d.Hours()/24)
 	}
+}
+
+// members lists the replicas of a model.
+func members(m scale.ModelState, now time.Time) []Member {
+	all := make([]Member, 0, len(m.Replicas))
+	for _, r := range m.Replicas {
+		all = append(all, Member{
+			Replica: string(r.ID), Variant: r.Target.Variant, Capacity: r.Target.Capacity.String(), Phase: r.Phase.String(),
+			Since: seconds(now.Sub(r.Since)), InFlight: value(r.Load.InFlight, now),
+		})
+	}
+	return all
 }

@@ -12,6 +12,21 @@ import (
 // width is that of a terminal as it opens.
 const width = 80
 
+// ReplicaText lists every replica, for people.
+func (s Status) ReplicaText() string {
+	rows := [][]string{{"REPLICA", "MODEL", "PHASE", "SINCE", "IN FLIGHT", "TAKEN IN"}}
+	for _, m := range s.Models {
+		for _, r := range m.Members {
+			taken := ""
+			if r.TakenIn > 0 {
+				taken = fmt.Sprintf("%.0f s", r.TakenIn)
+			}
+			rows = append(rows, []string{r.Replica, shorten(m.Name, 16), r.Phase, fmt.Sprintf("%.0f s", r.Since), number(r.InFlight), taken})
+		}
+	}
+	return strings.Join(table(rows, []bool{false, false, false, true, true, true}), "\n") + "\n"
+}
+
 // Text is the status for people, in lines of at most 80 columns where names
 // allow. Times are in the given zone.
 func (s Status) Text(zone *time.Location) string {

@@ -39,6 +39,7 @@ type fleet struct {
 	backoffs map[scale.ScaleTarget]*backoff
 	withheld map[scale.ScaleTarget]string // why starts were last withheld, so that it is logged once
 	failures map[string]int               // boots that failed in a row, by model
+	reasons  map[string]string            // why the newest failed, by model
 	boots    map[string][]scale.ColdStart // ended since the last Snapshot, by model
 
 	events   chan event
@@ -67,6 +68,7 @@ func newFleet(w *World, p paths, transport http.RoundTripper) *fleet {
 		backoffs: map[scale.ScaleTarget]*backoff{},
 		withheld: map[scale.ScaleTarget]string{},
 		failures: map[string]int{},
+		reasons:  map[string]string{},
 		boots:    map[string][]scale.ColdStart{},
 		events:   make(chan event),
 	}
@@ -183,6 +185,7 @@ func (f *fleet) gone(ctx context.Context, m *member, e event) {
 		log.InfoContext(ctx, "replica gone")
 	case bootFailed, portLost:
 		f.failures[m.Target.Model]++
+		f.reasons[m.Target.Model] = fmt.Sprintf("%s (log: %s)", e.ending.text, f.paths.log(m.ID))
 		wait = f.backoff(m.Target).bootFailed(m.Created, e.at)
 		log.ErrorContext(ctx, "replica failed to start", "failures", f.failures[m.Target.Model], "wait", wait, "log", f.paths.log(m.ID))
 	case died:

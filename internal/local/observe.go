@@ -32,7 +32,7 @@ func (f *fleet) observe(now time.Time, traffic map[string]scale.Traffic) scale.S
 	s.Models = make([]scale.ModelState, len(models))
 	for i, m := range models {
 		s.Models[i] = scale.ModelState{
-			Model: m, Demand: traffic[m.Name].Demand, ColdStarts: f.boots[m.Name], Failures: f.failures[m.Name],
+			Model: m, Demand: traffic[m.Name].Demand, ColdStarts: f.boots[m.Name], Failures: f.failures[m.Name], LastFailure: f.reasons[m.Name],
 		}
 		states[m.Name] = &s.Models[i]
 	}

@@ -228,6 +228,9 @@ func bootFailures(c *Case) {
 		starting += len(c.targets[i].serving) - c.targets[i].ready()
 	}
 	why := reason(scale.ReasonBootFailures, "The last %d starts failed; one at a time is tried, after a pause, until one succeeds", c.State.Failures)
+	if c.State.LastFailure != "" {
+		why.Text += ". The newest: " + c.State.LastFailure
+	}
 	c.slowUp(max(0, 1-starting), why)
 	for i := range c.targets {
 		if t := &c.targets[i]; t.needed > t.ready() && !slices.Contains(t.reasons, why) {

@@ -24,6 +24,8 @@ type ModelState struct {
 	// Failures counts boots that failed in a row, newest last; the world's
 	// back-off runs on it, and sizing must not answer it with more orders.
 	Failures int
+	// LastFailure says why the newest of them failed, and where its log is.
+	LastFailure string
 }
 
 // ColdStart is one finished boot.
