@@ -484,3 +484,32 @@ func TestNumbersThatJSONLacks(t *testing.T) {
 		}
 	}
 }
+
+// TestExplainNamesTheLastChange: the tick that somebody asks about is seconds
+// ago, and every tick since has kept what it did.
+func TestExplainNamesTheLastChange(t *testing.T) {
+	f := busyFleet(time.Now())
+	change := scale.Change{Target: target("chat"), From: 0, To: 1, Reasons: []scale.Reason{{Code: scale.ReasonInterruption, Text: "1 of 1 will be taken away: replaced now"}}}
+	c := &Console{Fleet: f, Bill: bill, History: changes{f, scale.Decision{At: time.Now().Add(-time.Minute), Changes: []scale.Change{change}}}}
+	code, body := ask(c, "/api/v1/explain?model=chat")
+	var e Explanation
+	if err := json.Unmarshal([]byte(body), &e); err != nil || code != http.StatusOK {
+		t.Fatalf("%d, %v: %s", code, err, body)
+	}
+	if e.LastChange == nil || e.LastChange.Headline != "0 to 1 on a100, wanted 0" {
+		t.Errorf("last change: %+v", e.LastChange)
+	}
+	if text := e.Text(time.UTC); !strings.Contains(text, "Last") || !strings.Contains(text, "[interruption]") {
+		t.Errorf("the text does not tell it:\n%s", text)
+	}
+}
+
+// changes is a History in which one decision did something.
+type changes struct {
+	*fleet
+	decision scale.Decision
+}
+
+func (c changes) Decisions(context.Context, string, time.Time, int) ([]scale.Decision, error) {
+	return []scale.Decision{{At: time.Now()}, c.decision}, nil
+}

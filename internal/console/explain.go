@@ -167,6 +167,9 @@ type Explanation struct {
 	Forecast  *Forecast  `json:"forecast"`
 	Alerts    []string   `json:"alerts"`
 	Seen      []Seen     `json:"seen"`
+	// LastChange is the newest decision that started or drained replicas; of the
+	// present only, and null where there was none within a day.
+	LastChange *DecisionView `json:"last_change,omitempty"`
 }
 
 // PlanView is the wanted count of one target.
@@ -215,7 +218,11 @@ func (c *Console) explain(r *http.Request) (any, error) {
 		if unknown != nil {
 			return nil, unknown
 		}
-		return explanation(scale.Record{At: snapshot.Now, Snapshot: snapshot, Decision: decision}, model, now)
+		e, err := explanation(scale.Record{At: snapshot.Now, Snapshot: snapshot, Decision: decision}, model, now)
+		if err == nil {
+			e.LastChange = c.lastChange(r.Context(), model, now)
+		}
+		return e, err
 	}
 	if c.History == nil {
 		return nil, refusal{http.StatusNotFound, "no_journal", "This penstock keeps no journal: only the present can be explained."}
@@ -236,6 +243,25 @@ func (c *Console) explain(r *http.Request) (any, error) {
 		http.StatusNotFound, "nothing_then",
 		fmt.Sprintf("The journal holds nothing of %s at or before %s.", model, asked.Format(time.RFC3339)),
 	}
+}
+
+// lastChange finds the newest decision that did something: most ticks keep what
+// is there, and bury the one that somebody asks about.
+func (c *Console) lastChange(ctx context.Context, model string, now time.Time) *DecisionView {
+	const since, most = 24 * time.Hour, 200
+	if c.History == nil {
+		return nil
+	}
+	decisions, _ := c.History.Decisions(ctx, model, now.Add(-since), most) // what could be read is good enough
+	for _, d := range decisions {
+		for _, change := range d.Changes {
+			if change.Target.Model == model && change.Acts() {
+				v := view(d, model)
+				return &v
+			}
+		}
+	}
+	return nil
 }
 
 // told is an error of the journal as the asker is told it: which row it was
@@ -340,10 +366,10 @@ func moment(text string, now time.Time) (time.Time, error) {
 }
 
 // explanation tells what the record says of the model.
-func explanation(r scale.Record, model string, asked time.Time) (any, error) {
+func explanation(r scale.Record, model string, asked time.Time) (Explanation, error) {
 	i := slices.IndexFunc(r.Snapshot.Models, func(m scale.ModelState) bool { return m.Model.Name == model })
 	if i < 0 {
-		return nil, refusal{http.StatusNotFound, "nothing_then", fmt.Sprintf("The decision of %s does not speak of %s.", r.At.Format(time.RFC3339), model)}
+		return Explanation{}, refusal{http.StatusNotFound, "nothing_then", fmt.Sprintf("The decision of %s does not speak of %s.", r.At.Format(time.RFC3339), model)}
 	}
 	state := r.Snapshot.Models[i]
 	status := modelStatus(state, r.Decision, r.Snapshot.Now)

@@ -262,6 +262,16 @@ func (e Explanation) Text(zone *time.Location) string {
 		b.WriteString(entry(titled(i, "Alert"), a))
 	}
 	b.WriteString(entry("Does", e.does()))
+	if last := e.LastChange; last != nil && !last.At.Equal(e.At) {
+		text := fmt.Sprintf("%s: %s", last.At.In(zone).Format(time.TimeOnly), last.Headline)
+		for _, c := range last.Changes {
+			if c.Start > 0 || len(c.Drain) > 0 {
+				text += fmt.Sprintf(". %s [%s]", c.Reasons[0].Text, c.Reasons[0].Code)
+				break
+			}
+		}
+		b.WriteString(entry("Last", text))
+	}
 	b.WriteString(entry("Plan", e.plan()))
 	for i, line := range e.saw() {
 		b.WriteString(entry(titled(i, "Saw"), line))
