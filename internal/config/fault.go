@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/penstock/penstock/internal/scale"
 )
 
 // Fault is one thing wrong with a file.
@@ -62,32 +64,12 @@ func (f FaultsError) inOrder() FaultsError {
 func nearest(word string, known []string) string {
 	best, distance := "", len(word)/2+2
 	for _, candidate := range known {
-		d := editDistance(strings.ToLower(word), strings.ToLower(candidate))
+		d := scale.EditDistance(strings.ToLower(word), strings.ToLower(candidate))
 		if d < distance {
 			best, distance = candidate, d
 		}
 	}
 	return best
-}
-
-// editDistance is Levenshtein's: insertions, deletions and replacements.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }
 
 // didYouMean is the sentence that suggests the nearest known word.

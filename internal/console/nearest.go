@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"github.com/penstock/penstock/internal/scale"
 )
 
 // nearest returns up to n of the names that are most like the one that was
@@ -18,7 +20,7 @@ func nearest(written string, names []string, n int) []string {
 	}
 	var near []candidate
 	for _, name := range names {
-		d := distance(strings.ToLower(written), strings.ToLower(name))
+		d := scale.EditDistance(strings.ToLower(written), strings.ToLower(name))
 		if strings.Contains(strings.ToLower(name), strings.ToLower(written)) {
 			d = min(d, 1)
 		}
@@ -34,25 +36,4 @@ func nearest(written string, names []string, n int) []string {
 		found = append(found, c.name)
 	}
 	return found
-}
-
-// distance is Levenshtein's, in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			changed := diagonal
-			if a[i] != b[j] {
-				changed++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(changed, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

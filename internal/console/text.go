@@ -263,14 +263,11 @@ func (e Explanation) Text(zone *time.Location) string {
 	}
 	b.WriteString(entry("Does", e.does()))
 	if last := e.LastChange; last != nil && !last.At.Equal(e.At) {
-		text := fmt.Sprintf("%s: %s", last.At.In(zone).Format(time.TimeOnly), last.Headline)
-		for _, c := range last.Changes {
-			if c.Start > 0 || len(c.Drain) > 0 {
-				text += fmt.Sprintf(". %s [%s]", c.Reasons[0].Text, c.Reasons[0].Code)
-				break
-			}
+		why := ""
+		if i := slices.IndexFunc(last.Changes, func(c ChangeView) bool { return c.Start > 0 || len(c.Drain) > 0 }); i >= 0 {
+			why = fmt.Sprintf(". %s [%s]", last.Changes[i].Reasons[0].Text, last.Changes[i].Reasons[0].Code)
 		}
-		b.WriteString(entry("Last", text))
+		b.WriteString(entry("Last", fmt.Sprintf("%s: %s%s", last.At.In(zone).Format(time.TimeOnly), last.Headline, why)))
 	}
 	b.WriteString(entry("Plan", e.plan()))
 	for i, line := range e.saw() {
