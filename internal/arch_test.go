@@ -36,7 +36,7 @@ var house = []layer{
 	{name: "words", packages: []string{"internal/scale"}, pure: true},
 	{name: "core", packages: []string{
 		"internal/forecast", "internal/capacity", "internal/planner", "internal/policy", "internal/slo",
-		"internal/admission", "internal/engine", "internal/ledger",
+		"internal/admission", "internal/engine", "internal/ledger", "internal/rival", "internal/bound",
 	}, mayUse: []string{"words"}, pure: true},
 	{name: "tick", packages: []string{"internal/autoscaler"}, mayUse: []string{"words", "core"}, pure: true},
 	{name: "loop", packages: []string{"internal/control"}, mayUse: []string{"words", "tick"}},
@@ -46,7 +46,8 @@ var house = []layer{
 	}, mayUse: []string{"words"}},
 	{name: "api", packages: []string{"api/v1alpha1"}},
 	{name: "world", packages: []string{"internal/sim", "internal/local"}, mayUse: []string{"words", "core", "tick", "loop", "edge", "api"}},
-	{name: "door", packages: []string{"internal/cli"}, mayUse: []string{"words", "core", "tick", "loop", "edge", "api", "world"}},
+	{name: "proof", packages: []string{"internal/judge", "internal/adversary"}, mayUse: []string{"words", "core", "tick", "loop", "edge", "world"}},
+	{name: "door", packages: []string{"internal/cli"}, mayUse: []string{"words", "core", "tick", "loop", "edge", "api", "world", "proof"}},
 	{name: "main", packages: []string{"cmd/penstock"}, mayUse: []string{"door"}},
 }
 
@@ -73,7 +74,7 @@ var owners = map[string][]string{
 	"golang.org/x/sync":                   {"loop", "edge", "world", "door"},
 	"golang.org/x/sys":                    {"world", "door"},
 	"golang.org/x/term":                   {"door"},
-	"gonum.org/":                          {"internal/forecast", "internal/capacity", "internal/planner"},
+	"gonum.org/":                          {"internal/forecast", "internal/capacity", "internal/planner", "internal/bound", "internal/trace", "internal/rival"},
 	"k8s.io/":                             {},
 	"k8s.io/apimachinery":                 {"api"},
 	"modernc.org/":                        {"internal/store"},

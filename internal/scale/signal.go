@@ -48,6 +48,7 @@ type Load struct {
 	Running      Observation // requests in the engine's batch
 	Waiting      Observation // requests in the engine's own queue
 	KVCacheUsage Observation // 0..1
+	Busy         Observation // 0..1, share of the time since the previous Snapshot in which the accelerator worked
 	Latency      Latency
 }
 
