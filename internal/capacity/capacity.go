@@ -51,7 +51,7 @@ type Server struct {
 
 // Predict returns what requests experience when concurrency requests are at
 // the Replica on average; tail (0..1) is the quantile of TTFTTail.
-func (s Server) Predict(concurrency, tail float64) Times {
+func (s *Server) Predict(concurrency, tail float64) Times {
 	if !s.Profile.Tokens() {
 		return s.predictService(concurrency)
 	}
@@ -65,7 +65,7 @@ func (s Server) Predict(concurrency, tail float64) Times {
 	return t
 }
 
-func (s Server) predictService(concurrency float64) Times {
+func (s *Server) predictService(concurrency float64) Times {
 	mean := s.Profile.Service.Mean.Seconds() * s.Learned.factors(concurrency).TTFT
 	slots := float64(max(1, s.Profile.Service.Concurrency))
 	return Times{TTFT: mean, TTFTTail: mean, Service: mean * math.Max(1, concurrency/slots)}
@@ -79,12 +79,13 @@ func (s Server) predictService(concurrency float64) Times {
 // engine spends on the other requests' prefill; that every request is
 // somewhere, c = X·(prefill + decode + own), then is a quadratic in u. A closed
 // system is the right worst case, since admission never lets more than c in.
-func (s Server) prior(concurrency, tail float64) Times {
+func (s *Server) prior(concurrency, tail float64) Times {
 	p, mix := s.Profile, s.Mix
 	c := math.Max(1, concurrency)
 	steps := math.Max(1, mix.Output) - 1
-	base := p.IterationTime(c, c*(mix.Prompt+mix.Output/2))
-	work := s.prefill(mix.Prompt, c)
+	decode := p.LinearTime(c)
+	base := p.IterationTimeOver(decode, c*(mix.Prompt+mix.Output/2))
+	work := s.prefill(mix.Prompt, c, decode)
 	own := 1.5 * base // the rest of the running iteration, and one of its own
 
 	u := 0.0
@@ -95,13 +96,17 @@ func (s Server) prior(concurrency, tail float64) Times {
 	}
 	slow := 1 / (1 - u)
 	wait := work*slow - work
-	z := math.Sqrt2 * math.Erfinv(2*math.Min(math.Max(tail, 0.5), 0.9999)-1)
 	t := Times{
 		TTFT:    work + wait + own,
 		TPOT:    base * slow,
 		Service: work + wait + own + base*slow*steps,
 	}
-	t.TTFTTail = own + s.prefill(math.Max(mix.Prompt, mix.LongPrompt), c) + wait + z*math.Sqrt(wait*work)
+	if tail <= 0.5 { // the median of a spread that is taken to be symmetric
+		t.TTFTTail, t.TPOTTail = own+s.prefill(math.Max(mix.Prompt, mix.LongPrompt), c, decode)+wait, t.TPOT
+		return t
+	}
+	z := math.Sqrt2 * math.Erfinv(2*math.Min(tail, 0.9999)-1)
+	t.TTFTTail = own + s.prefill(math.Max(mix.Prompt, mix.LongPrompt), c, decode) + wait + z*math.Sqrt(wait*work)
 	// A short reply of n steps meets Poisson(u/work · n·TPOT) prefills.
 	short := math.Max(1, shortOutput*steps)
 	t.TPOTTail = t.TPOT + z*math.Sqrt(u*work*(1+mix.promptCV2())*t.TPOT/short)
@@ -118,18 +123,21 @@ func (m Mix) promptCV2() float64 {
 }
 
 // prefill returns the seconds that prompt tokens add to iterations in which c
-// requests decode.
-func (s Server) prefill(tokens, c float64) float64 {
+// requests decode, whose linear operators take so many seconds.
+func (s *Server) prefill(tokens, c, decode float64) float64 {
 	chunk := math.Max(1, float64(s.Profile.PrefillChunk))
 	whole := math.Floor(tokens / chunk)
-	added := func(n float64) float64 { return s.Profile.LinearTime(n+c) - s.Profile.LinearTime(c) }
-	return whole*added(chunk) + added(tokens-whole*chunk)
+	rest := s.Profile.LinearTime(tokens-whole*chunk+c) - decode
+	if whole == 0 {
+		return rest
+	}
+	return whole*(s.Profile.LinearTime(chunk+c)-decode) + rest
 }
 
 // Concurrency returns the c that solves c = rate·S(c): how many requests are
 // at the Replica on average when rate of them arrive each second. It returns
 // +Inf when the Replica cannot keep up at its engine's own batch limit.
-func (s Server) Concurrency(rate float64) float64 {
+func (s *Server) Concurrency(rate float64) float64 {
 	if rate <= 0 {
 		return 0
 	}
@@ -151,7 +159,7 @@ func (s Server) Concurrency(rate float64) float64 {
 	return high
 }
 
-func (s Server) engineLimit() float64 {
+func (s *Server) engineLimit() float64 {
 	if !s.Profile.Tokens() {
 		return float64(max(1, s.Profile.Service.Concurrency))
 	}
@@ -199,7 +207,7 @@ type Limit struct {
 // Solve returns B*: the largest concurrency at which the predicted TTFT (at
 // the SLO's objective) and TPOT still hold within Margin, and whose KV cache
 // fits beside the weights.
-func (s Server) Solve(slo scale.SLO) Limit {
+func (s *Server) Solve(slo scale.SLO) Limit {
 	limit := Limit{Batch: int(s.engineLimit()), Bound: ByEngine}
 	if s.Profile.Tokens() {
 		kv := s.Profile.KVCapacity()
@@ -230,15 +238,16 @@ func (s Server) Solve(slo scale.SLO) Limit {
 
 // prefillRoom returns how many prompt tokens may wait for prefill so that a
 // long prompt behind them still meets its TTFT; at least one mean prompt.
-func (s Server) prefillRoom(slo scale.SLO, concurrency float64) int {
+func (s *Server) prefillRoom(slo scale.SLO, concurrency float64) int {
 	if !s.Profile.Tokens() || !slo.Tokens() || s.Mix.Prompt <= 0 {
 		return 0
 	}
 	f := s.Learned.factors(concurrency)
-	own := 1.5*s.Profile.IterationTime(concurrency, concurrency*(s.Mix.Prompt+s.Mix.Output/2)) +
-		s.prefill(math.Max(s.Mix.Prompt, s.Mix.LongPrompt), concurrency)
+	decode := s.Profile.LinearTime(concurrency)
+	own := 1.5*s.Profile.IterationTimeOver(decode, concurrency*(s.Mix.Prompt+s.Mix.Output/2)) +
+		s.prefill(math.Max(s.Mix.Prompt, s.Mix.LongPrompt), concurrency, decode)
 	left := slo.TTFT.Seconds()*Margin/f.TTFT - own
-	perToken := s.prefill(s.Mix.Prompt, concurrency) / s.Mix.Prompt
+	perToken := s.prefill(s.Mix.Prompt, concurrency, decode) / s.Mix.Prompt
 	return int(math.Max(s.Mix.Prompt, left/perToken))
 }
 
@@ -248,7 +257,7 @@ func (s Server) prefillRoom(slo scale.SLO, concurrency float64) int {
 // Poisson variable of its mean, n·c (infinite-server approximation), so the
 // rule is square-root staffing: n·(B* − c) ≥ headRoom·√(n·c), together with
 // Little's law n = rate·S(c)/c. It returns +Inf when B* is 0.
-func (s Server) Alone(limit Limit, rate, headRoom float64) (replicas, concurrency float64) {
+func (s *Server) Alone(limit Limit, rate, headRoom float64) (replicas, concurrency float64) {
 	if rate <= 0 {
 		return 0, 0
 	}
@@ -273,7 +282,7 @@ func (s Server) Alone(limit Limit, rate, headRoom float64) (replicas, concurrenc
 }
 
 // breaks returns which part of the SLO does not hold at that concurrency, or 0.
-func (s Server) breaks(slo scale.SLO, concurrency float64) Bound {
+func (s *Server) breaks(slo scale.SLO, concurrency float64) Bound {
 	t := s.Predict(concurrency, slo.Objective)
 	switch {
 	case !slo.Tokens():

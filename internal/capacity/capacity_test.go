@@ -106,7 +106,7 @@ func TestAloneLeavesRoomThatShrinksWithScale(t *testing.T) {
 
 func TestModelsWithoutTokens(t *testing.T) {
 	p := scale.Profile{Service: scale.ServiceTime{Mean: 4 * time.Second, CV: 0.6, Concurrency: 8}}
-	limit := Server{Profile: p}.Solve(scale.SLO{Latency: 20 * time.Second, Objective: 0.99})
+	limit := (&Server{Profile: p}).Solve(scale.SLO{Latency: 20 * time.Second, Objective: 0.99})
 	if limit.Batch != 8 || math.Abs(limit.PerReplica-2) > 1e-9 {
 		t.Errorf("got %+v, want 8 at once and 2/s", limit)
 	}

@@ -45,12 +45,12 @@ type Factors struct {
 // Learn takes in what requests at one Ready Replica experienced. Samples that
 // cannot be right are refused. Callers see to it that nothing measured during
 // a cold start comes here.
-func (s Server) Learn(l scale.Latency) Learned {
+func (s *Server) Learn(l scale.Latency) Learned {
 	next := s.Learned
 	if l.Requests < 1 || !(l.Concurrency > 0) || math.IsInf(l.Concurrency, 0) {
 		return next
 	}
-	prior := s // the engine is busy with the mix of all, not of the few that ended
+	prior := *s // the engine is busy with the mix of all, not of the few that ended
 	prior.Learned = Learned{}
 	weight := math.Sqrt(float64(l.Requests))
 	want := prior.Predict(l.Concurrency, 0.5)

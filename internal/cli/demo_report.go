@@ -60,7 +60,7 @@ func (s *show) report() (demoReport, error) {
 // whatever batch limit serves it best.
 func (s *show) staticPeak() (sim.Peak, error) {
 	variant := s.model.Variants[0]
-	limit := capacity.Server{Profile: variant.Profile, Mix: mixOf(s.series)}.Solve(s.model.SLO)
+	limit := (&capacity.Server{Profile: variant.Profile, Mix: mixOf(s.series)}).Solve(s.model.SLO)
 	var best sim.Peak
 	var failed error
 	for _, share := range []float64{0.6, 0.8, 1, 1.25, 1.6, 2} {

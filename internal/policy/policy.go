@@ -51,11 +51,11 @@ type target struct {
 	scale.Allocation
 	variant  scale.Variant
 	price    float64 // US dollars per hour and replica
-	serving  []scale.Replica
+	serving  []*scale.Replica
 	draining int
-	taken    []scale.Replica // serving ones that an Interruption takes
-	leaving  int             // draining ones that an Interruption takes
-	overdue  []scale.Replica
+	taken    []*scale.Replica // serving ones that an Interruption takes
+	leaving  int              // draining ones that an Interruption takes
+	overdue  []*scale.Replica
 	want     int // what the Plan asked for
 	to       int // what the rules allow so far; taken and overdue ones not counted
 	needed   int // what was called for before bounds, budgets and rates cut it
@@ -144,8 +144,8 @@ func (c *Case) prepare(s scale.Snapshot) {
 		t.Allocation, t.want, t.to = a, a.Replicas, a.Replicas
 		t.variant, _ = c.State.Model.Variant(a.Target.Variant)
 		t.price = price(s.Offerings, t.variant.Accelerator, a.Target.Capacity)
-		for _, r := range c.State.Replicas {
-			if r.Target == a.Target {
+		for j := range c.State.Replicas {
+			if r := &c.State.Replicas[j]; r.Target == a.Target {
 				t.sort(r, s, c)
 			}
 		}
@@ -159,7 +159,7 @@ const (
 	overdueLeast  = 30 * time.Second
 )
 
-func (t *target) sort(r scale.Replica, s scale.Snapshot, c *Case) {
+func (t *target) sort(r *scale.Replica, s scale.Snapshot, c *Case) {
 	_, taken := s.Interrupted(r.ID)
 	if r.Phase == scale.Draining {
 		t.draining++
@@ -175,8 +175,7 @@ func (t *target) sort(r scale.Replica, s scale.Snapshot, c *Case) {
 		t.taken = append(t.taken, r)
 		return
 	}
-	limit := max(overdueFactor*c.Boot(t.Target.Variant), overdueLeast)
-	if r.Phase == scale.Starting && s.Now.Sub(r.Created) > limit {
+	if r.Phase == scale.Starting && s.Now.Sub(r.Created) > max(overdueFactor*c.Boot(t.Target.Variant), overdueLeast) {
 		t.overdue = append(t.overdue, r)
 	}
 }
@@ -294,12 +293,15 @@ func (c *Case) change(t *target) (scale.Change, bool) {
 // Ready, and the idlest Ready ones. Late ones are kept until what replaces
 // them is Ready.
 func (t *target) victims() []scale.ReplicaID {
+	if len(t.taken)+len(t.giving)+len(t.overdue) == 0 && len(t.serving) <= t.to {
+		return nil
+	}
 	var out []scale.ReplicaID
 	spare := 0 // late ones that stay, for they may yet become Ready
 	if t.ready() < t.needed {
 		spare = max(0, min(len(t.overdue), t.variant.Max-t.to))
 	}
-	left := make([]scale.Replica, 0, len(t.serving))
+	left := make([]*scale.Replica, 0, len(t.serving))
 	for _, r := range t.serving {
 		switch {
 		case contains(t.taken, r.ID), slices.Contains(t.giving, r.ID):
@@ -321,12 +323,12 @@ func (t *target) victims() []scale.ReplicaID {
 	return out
 }
 
-func contains(replicas []scale.Replica, id scale.ReplicaID) bool {
-	return slices.ContainsFunc(replicas, func(r scale.Replica) bool { return r.ID == id })
+func contains(replicas []*scale.Replica, id scale.ReplicaID) bool {
+	return slices.ContainsFunc(replicas, func(r *scale.Replica) bool { return r.ID == id })
 }
 
-func (t *target) compareVictims(a, b scale.Replica) int {
-	late := func(r scale.Replica) int {
+func (t *target) compareVictims(a, b *scale.Replica) int {
+	late := func(r *scale.Replica) int {
 		if contains(t.overdue, r.ID) {
 			return 0
 		}

@@ -2,7 +2,6 @@ package scale
 
 import (
 	"fmt"
-	"sort"
 	"time"
 )
 
@@ -51,12 +50,20 @@ func (p Profile) Tokens() bool { return len(p.Linear) > 0 }
 // LinearTime returns the seconds that the linear operators of an iteration
 // over so many tokens take: linear between the points, and never below the
 // first, since the weights are read once however few tokens there are.
-func (p Profile) LinearTime(tokens float64) float64 {
-	points := p.Linear
+func (p Profile) LinearTime(tokens float64) float64 { return linearTime(p.Linear, tokens) }
+
+func linearTime(points []LinearPoint, tokens float64) float64 {
 	if len(points) == 0 {
 		return 0
 	}
-	i := sort.Search(len(points), func(i int) bool { return float64(points[i].Tokens) >= tokens })
+	i, after := 0, len(points)
+	for i < after { // sort.Search, without a call per probe: this is where a tick spends its time
+		if middle := (i + after) / 2; float64(points[middle].Tokens) < tokens {
+			i = middle + 1
+		} else {
+			after = middle
+		}
+	}
 	switch {
 	case i == 0:
 		return points[0].Time.Seconds()
@@ -73,11 +80,17 @@ func (p Profile) LinearTime(tokens float64) float64 {
 // IterationTime returns the seconds of one engine iteration: linear operators
 // over tokens, one read of the KV cache of contextTokens, and overhead.
 func (p Profile) IterationTime(tokens, contextTokens float64) float64 {
+	return p.IterationTimeOver(p.LinearTime(tokens), contextTokens)
+}
+
+// IterationTimeOver is IterationTime for linear operators whose seconds are
+// known already.
+func (p Profile) IterationTimeOver(linear, contextTokens float64) float64 {
 	kv := 0.0
 	if p.Bandwidth > 0 {
 		kv = contextTokens * p.KVBytesPerToken / p.Bandwidth
 	}
-	return p.LinearTime(tokens) + kv + p.Overhead.Seconds()
+	return linear + kv + p.Overhead.Seconds()
 }
 
 // KVCapacity returns how many tokens of KV cache fit beside the weights. It is

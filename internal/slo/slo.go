@@ -10,7 +10,6 @@ package slo
 import (
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/penstock/penstock/internal/scale"
@@ -26,10 +25,18 @@ const (
 // State is what is remembered of one Model's requests. The zero State has seen
 // none. It is a value: Observe returns the next one.
 type State struct {
-	Fine   []Count // oldest first; spans without requests are left out
-	Coarse []Count
+	Fine   Counts
+	Coarse Counts
 	Good   float64 // the counters when last read
 	Bad    float64
+}
+
+// Counts are the requests of spans of one grain. The newest, which still
+// grows, stands apart, so that the others are copied once in a span and not
+// once a tick.
+type Counts struct {
+	Closed []Count // oldest first; spans without requests are left out
+	Open   Count
 }
 
 // Count is the requests of one span.
@@ -52,25 +59,29 @@ func (s State) Observe(now time.Time, good, bad float64) State {
 	if moreGood == 0 && moreBad == 0 {
 		return s
 	}
-	s.Fine = add(s.Fine, Count{now.Truncate(fine), moreGood, moreBad}, now.Add(-fineSpan))
-	s.Coarse = add(s.Coarse, Count{now.Truncate(coarse), moreGood, moreBad}, now.Add(-coarseSpan))
+	s.Fine = s.Fine.add(Count{now.Truncate(fine), moreGood, moreBad}, now.Add(-fineSpan))
+	s.Coarse = s.Coarse.add(Count{now.Truncate(coarse), moreGood, moreBad}, now.Add(-coarseSpan))
 	return s
 }
 
 // add adds a count to the newest span, or opens one, and forgets what is older
-// than the cut. It copies, so that an earlier State is not changed.
-func add(counts []Count, c Count, cut time.Time) []Count {
-	old := 0
-	for old < len(counts) && counts[old].Start.Before(cut) {
-		old++
+// than the cut. It copies what it changes, so that an earlier State stays.
+func (cs Counts) add(c Count, cut time.Time) Counts {
+	if cs.Open.Good+cs.Open.Bad > 0 {
+		if !c.Start.After(cs.Open.Start) {
+			cs.Open.Good += c.Good
+			cs.Open.Bad += c.Bad
+			return cs
+		}
+		old := 0
+		for old < len(cs.Closed) && cs.Closed[old].Start.Before(cut) {
+			old++
+		}
+		closed := make([]Count, 0, len(cs.Closed)-old+1)
+		cs.Closed = append(append(closed, cs.Closed[old:]...), cs.Open)
 	}
-	counts = slices.Clone(counts[old:])
-	if n := len(counts); n > 0 && !c.Start.After(counts[n-1].Start) {
-		counts[n-1].Good += c.Good
-		counts[n-1].Bad += c.Bad
-		return counts
-	}
-	return append(counts, c)
+	cs.Open = c
+	return cs
 }
 
 // Sum returns the requests of the last span, at the grain kept for it.
@@ -79,9 +90,13 @@ func (s State) Sum(now time.Time, span time.Duration) (good, bad float64) {
 	if span > fineSpan {
 		counts = s.Coarse
 	}
-	for i := len(counts) - 1; i >= 0 && counts[i].Start.After(now.Add(-span)); i-- {
-		good += counts[i].Good
-		bad += counts[i].Bad
+	cut := now.Add(-span)
+	if counts.Open.Start.After(cut) {
+		good, bad = counts.Open.Good, counts.Open.Bad
+	}
+	for i := len(counts.Closed) - 1; i >= 0 && counts.Closed[i].Start.After(cut); i-- {
+		good += counts.Closed[i].Good
+		bad += counts.Closed[i].Bad
 	}
 	return good, bad
 }

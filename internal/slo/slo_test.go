@@ -92,15 +92,15 @@ func TestLaws(t *testing.T) {
 			now = now.Add(time.Duration(rapid.IntRange(1, 7200).Draw(t, "gap")) * time.Second)
 			good += float64(rapid.IntRange(0, 50).Draw(t, "good"))
 			bad += float64(rapid.IntRange(0, 5).Draw(t, "bad"))
-			before := len(s.Fine)
+			before, count := s.Fine.Open, len(s.Fine.Closed)
 			next := s.Observe(now, good, bad)
-			if len(s.Fine) != before {
+			if s.Fine.Open != before || len(s.Fine.Closed) != count {
 				t.Fatal("Observe changed its receiver")
 			}
 			s = next
 		}
-		if len(s.Fine) > int(fineSpan/fine)+1 || len(s.Coarse) > int(coarseSpan/coarse)+1 {
-			t.Fatalf("unbounded: %d fine, %d coarse", len(s.Fine), len(s.Coarse))
+		if fineCount, coarseCount := len(s.Fine.Closed), len(s.Coarse.Closed); fineCount > int(fineSpan/fine)+1 || coarseCount > int(coarseSpan/coarse)+1 {
+			t.Fatalf("unbounded: %d fine, %d coarse", fineCount, coarseCount)
 		}
 		b := s.Budget(now, "chat", objective)
 		if at, _ := b.Attainment(); at < 0 || at > 1 || b.Remaining > 1 {
