@@ -100,7 +100,7 @@ func move(from, to, gain, weight float64) float64 {
 
 // factors returns the corrections at a concurrency: between two cells, each
 // leaning on what all cells say by as little as it knows itself.
-func (l Learned) factors(concurrency float64) Factors {
+func (l *Learned) factors(concurrency float64) Factors {
 	x := math.Log2(math.Max(1, concurrency))
 	i := min(int(x), cells-1)
 	j := min(i+1, cells-1)
@@ -112,7 +112,7 @@ func (l Learned) factors(concurrency float64) Factors {
 	}
 }
 
-func (l Learned) shrunk(i int) Cell {
+func (l *Learned) shrunk(i int) Cell {
 	c := l.Cells[i]
 	w := c.Weight + borrow
 	return Cell{
