@@ -1,45 +1,59 @@
 // Package trace turns request series into scale.Requests: files as published
-// (columns t_ms, in_tokens, out_tokens and optionally model and tenant, plain
-// or gzip) and series that it generates itself from a seed.
+// (requests; counts; curves; clients with their rates), plain or gzip, and
+// series that it generates itself. What is drawn is a function of its seed,
+// what is read is streamed, and memory is bounded whatever the length.
+// docs/reference/traces.md has a table of the formats.
 package trace
 
 import (
-	"bufio"
-	"bytes"
-	"compress/gzip"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"math"
-	"os"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/penstock/penstock/internal/scale"
 )
 
-// Series is a stream of requests in order of arrival, whose OutputTokens are
-// the truth. After an error it ends.
+// Source is a stream of requests in order of arrival, whose OutputTokens are
+// the truth. Next returns io.EOF after the last one. An error is final.
+type Source interface {
+	Next() (scale.Request, error)
+}
+
+// Series is a Source to range over. After an error it ends.
 type Series = iter.Seq2[scale.Request, error]
 
-// Epoch is the instant 0 of every Series.
+// Epoch is the instant 0 of every Source and Series.
 func Epoch() time.Time { return time.Unix(0, 0).UTC() }
 
+// All returns what is left of a Source as a Series.
+func All(source Source) Series {
+	return func(yield func(scale.Request, error) bool) {
+		for {
+			request, err := source.Next()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if !yield(request, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
 const (
-	// maxMillis bounds arrival times to what a time.Duration holds with room
-	// to spare: 31 years.
-	maxMillis = 1e12
-	// maxTokens bounds one request; contexts of ten million tokens exist on
-	// paper only.
-	maxTokens = 10_000_000
+	// maxMillis bounds arrival times as maxSeconds does.
+	maxMillis = maxSeconds * 1000
+	// maxWords bounds how many names of models and tenants are kept to be
+	// shared by all rows; further ones cost an allocation a row.
+	maxWords = 1 << 16
 )
 
 // The columns that are read. Others are passed over: published traces carry
-// their own, such as cache hits.
+// their own, such as cache hits (in_tokens includes those).
 const (
 	columnTime = iota
 	columnIn
@@ -54,15 +68,13 @@ func columnNames() [columns]string {
 	return [columns]string{"t_ms", "in_tokens", "out_tokens", "model", "tenant"}
 }
 
-// Reader reads one file of requests, streamed. It is strict: what is not
-// plainly a series of requests is an error that names file and line.
+// Reader reads one file of requests. It is strict: what is not plainly a
+// series of requests is an error that names file and line.
 type Reader struct {
-	name  string
-	close func() error
-	csv   *csv.Reader
+	table *table
 	at    [columns]int // index of each column in a row, −1 where absent
 	read  scale.RequestID
-	last  time.Time
+	last  time.Duration
 	words map[string]string // models and tenants seen, so that each is held once
 	err   error
 }
@@ -70,50 +82,44 @@ type Reader struct {
 // Open opens a trace file and reads its header. A name of any ending will do:
 // gzip is told by its first bytes.
 func Open(path string) (*Reader, error) {
-	f, err := os.Open(path)
+	t, err := openTable(path)
 	if err != nil {
-		return nil, fmt.Errorf("open trace: %w", err)
+		return nil, err
 	}
-	r, err := NewReader(path, f)
+	r, err := newReader(t)
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, t.Close())
 	}
-	r.close = f.Close
 	return r, nil
 }
 
 // NewReader reads a trace from a stream; name stands for it in errors.
 func NewReader(name string, from io.Reader) (*Reader, error) {
-	buffered := bufio.NewReaderSize(from, 1<<16)
-	var plain io.Reader = buffered
-	if magic, err := buffered.Peek(2); err == nil && bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		z, err := gzip.NewReader(buffered)
-		if err != nil {
-			return nil, fmt.Errorf("read trace %s: %w", name, err)
-		}
-		buffered = bufio.NewReaderSize(z, 1<<16)
-		plain = buffered
-	}
-	// Spreadsheets put a byte order mark in front.
-	if mark, err := buffered.Peek(3); err == nil && string(mark) == "\ufeff" {
-		_, _ = buffered.Discard(len(mark)) // cannot fail: it has been peeked
-	}
-	r := &Reader{
-		name:  name,
-		csv:   csv.NewReader(plain),
-		close: func() error { return nil },
-		words: make(map[string]string),
-		last:  Epoch(),
-	}
-	r.csv.ReuseRecord = true
-	if err := r.readHeader(); err != nil {
+	t, err := newTable(name, from)
+	if err != nil {
 		return nil, err
+	}
+	return newReader(t)
+}
+
+func newReader(t *table) (*Reader, error) {
+	r := &Reader{table: t, words: make(map[string]string)}
+	var missing []string
+	for c, name := range columnNames() {
+		r.at[c] = t.find(name)
+		if r.at[c] < 0 && c < columnModel {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("read trace %s:1: column %s is missing; found %s",
+			t.name, strings.Join(missing, ", "), strings.Join(t.header, ","))
 	}
 	return r, nil
 }
 
 // Close closes the file.
-func (r *Reader) Close() error { return r.close() }
+func (r *Reader) Close() error { return r.table.Close() }
 
 // Next returns the next request, or io.EOF after the last. An error is final.
 func (r *Reader) Next() (scale.Request, error) {
@@ -126,133 +132,66 @@ func (r *Reader) Next() (scale.Request, error) {
 }
 
 // All returns what is left as a Series.
-func (r *Reader) All() Series {
-	return func(yield func(scale.Request, error) bool) {
-		for {
-			request, err := r.Next()
-			if errors.Is(err, io.EOF) {
-				return
-			}
-			if !yield(request, err) || err != nil {
-				return
-			}
-		}
-	}
-}
-
-func (r *Reader) readHeader() error {
-	header, err := r.csv.Read()
-	switch {
-	case errors.Is(err, io.EOF):
-		return fmt.Errorf("read trace %s:1: the file is empty; its first line should be t_ms,in_tokens,out_tokens", r.name)
-	case err != nil:
-		return r.fault(err)
-	}
-	var missing []string
-	for c, name := range columnNames() {
-		r.at[c] = slices.IndexFunc(header, func(h string) bool { return strings.TrimSpace(h) == name })
-		if r.at[c] < 0 && c < columnModel {
-			missing = append(missing, name)
-		}
-	}
-	if len(missing) > 0 {
-		return fmt.Errorf("read trace %s:1: column %s is missing; found %s",
-			r.name, strings.Join(missing, ", "), strings.Join(header, ","))
-	}
-	return nil
-}
+func (r *Reader) All() Series { return All(r) }
 
 func (r *Reader) next() (scale.Request, error) {
-	row, err := r.csv.Read()
+	err := r.table.next()
 	switch {
 	case errors.Is(err, io.EOF) && r.read == 0:
-		return scale.Request{}, fmt.Errorf("read trace %s:2: there is no request after the header", r.name)
-	case errors.Is(err, io.EOF):
-		return scale.Request{}, io.EOF
+		return scale.Request{}, fmt.Errorf("read trace %s:2: there is no request after the header", r.table.name)
 	case err != nil:
-		return scale.Request{}, r.fault(err)
+		return scale.Request{}, err
 	}
-	offset, err := parseMillis(row[r.at[columnTime]])
+	at, err := r.arrival()
 	if err != nil {
-		return scale.Request{}, r.faultAt(columnTime, err)
+		return scale.Request{}, r.table.faultAt(r.at[columnTime], err)
 	}
-	request := scale.Request{At: Epoch().Add(offset)}
-	if request.At.Before(r.last) {
-		return scale.Request{}, r.faultAt(columnTime, fmt.Errorf("%s is earlier than the %d ms of the request before; sort the file by t_ms",
-			row[r.at[columnTime]], r.last.Sub(Epoch()).Milliseconds()))
+	request := scale.Request{At: Epoch().Add(at)}
+	if request.PromptTokens, err = r.table.tokens(r.at[columnIn]); err != nil {
+		return scale.Request{}, err
 	}
-	if request.PromptTokens, err = parseTokens(row[r.at[columnIn]]); err != nil {
-		return scale.Request{}, r.faultAt(columnIn, err)
+	if request.OutputTokens, err = r.table.tokens(r.at[columnOut]); err != nil {
+		return scale.Request{}, err
 	}
-	if request.OutputTokens, err = parseTokens(row[r.at[columnOut]]); err != nil {
-		return scale.Request{}, r.faultAt(columnOut, err)
-	}
-	request.Model = r.word(row, columnModel)
-	request.Tenant = r.word(row, columnTenant)
+	request.Model = r.word(columnModel)
+	request.Tenant = r.word(columnTenant)
 	r.read++
-	r.last = request.At
+	r.last = at
 	request.ID = r.read
 	return request, nil
 }
 
-// word returns an optional column's text, kept once for all rows.
-func (r *Reader) word(row []string, column int) string {
-	i := r.at[column]
-	if i < 0 || row[i] == "" {
-		return ""
-	}
-	if w, ok := r.words[row[i]]; ok {
-		return w
-	}
-	w := strings.Clone(row[i]) // the row's memory is one string for all its fields
-	r.words[w] = w
-	return w
-}
-
-// faultAt is an error about one field of the row just read.
-func (r *Reader) faultAt(column int, err error) error {
-	line, _ := r.csv.FieldPos(r.at[column])
-	return fmt.Errorf("read trace %s:%d: %s: %w", r.name, line, columnNames()[column], err)
-}
-
-// fault is an error of reading the file or taking its lines apart.
-func (r *Reader) fault(err error) error {
-	if parse := new(csv.ParseError); errors.As(err, &parse) {
-		return fmt.Errorf("read trace %s:%d: %w", r.name, parse.Line, parse.Err)
-	}
-	line := 1
-	if r.read > 0 {
-		line, _ = r.csv.FieldPos(0)
-		line++
-	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("read trace %s:%d: the file is cut short: %w", r.name, line, err)
-	}
-	return fmt.Errorf("read trace %s:%d: %w", r.name, line, err)
-}
-
-func parseMillis(text string) (time.Duration, error) {
-	ms, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+// arrival reads the current row's time.
+func (r *Reader) arrival() (time.Duration, error) {
+	text := r.table.fields[r.at[columnTime]]
+	ms, err := parseNumber(text)
 	switch {
-	case err != nil || math.IsNaN(ms) || math.IsInf(ms, 0):
+	case err != nil:
 		return 0, fmt.Errorf("%q is no number of milliseconds", text)
 	case ms < 0:
 		return 0, fmt.Errorf("%s is negative", text)
 	case ms > maxMillis:
 		return 0, fmt.Errorf("%s is above %.0f", text, float64(maxMillis))
 	}
-	return time.Duration(math.Round(ms * float64(time.Millisecond))), nil
+	at := time.Duration(math.Round(ms * float64(time.Millisecond)))
+	if at < r.last {
+		return 0, fmt.Errorf("%s is earlier than the %d ms of the request before; sort the file by t_ms", text, r.last.Milliseconds())
+	}
+	return at, nil
 }
 
-func parseTokens(text string) (int, error) {
-	n, err := strconv.Atoi(strings.TrimSpace(text))
-	switch {
-	case err != nil:
-		return 0, fmt.Errorf("%q is no whole number of tokens", text)
-	case n < 0:
-		return 0, fmt.Errorf("%d is negative", n)
-	case n > maxTokens:
-		return 0, fmt.Errorf("%d is above %d", n, maxTokens)
+// word returns an optional column's text, kept once for all rows.
+func (r *Reader) word(column int) string {
+	i := r.at[column]
+	if i < 0 || len(r.table.fields[i]) == 0 {
+		return ""
 	}
-	return n, nil
+	if w, ok := r.words[string(r.table.fields[i])]; ok {
+		return w
+	}
+	w := string(r.table.fields[i])
+	if len(r.words) < maxWords {
+		r.words[w] = w
+	}
+	return w
 }

@@ -9,13 +9,6 @@ import (
 	"github.com/penstock/penstock/internal/scale"
 )
 
-// Lengths is a lognormal distribution of token counts, cut off at Max.
-type Lengths struct {
-	Mu, Sigma float64 // of the natural logarithm
-	Max       int     // tokens
-	Scale     float64 // multiplies what was drawn, before the cut
-}
-
 // ConversationPrompt returns the prompt lengths of Azure's conversation trace
 // of November 2023: maximum likelihood over the logarithms of its 19,366
 // requests (AzureLLMInferenceTrace_conv.csv, CC-BY 4.0,
@@ -30,12 +23,6 @@ func ConversationPrompt(scale float64) Lengths {
 // longest 1,000, mean 213 tokens against the trace's 211.
 func ConversationOutput(scale float64) Lengths {
 	return Lengths{Mu: 5.019, Sigma: 0.859, Max: 1000, Scale: scale}
-}
-
-// draw returns a count of at least one token.
-func (l Lengths) draw(r *rand.Rand) int {
-	n := math.Round(l.Scale * math.Exp(l.Mu+l.Sigma*r.NormFloat64()))
-	return int(min(max(n, 1), float64(l.Max)))
 }
 
 // Spike is a series of the shape that makes fleets fail: one request after
@@ -92,9 +79,9 @@ func (s Spike) Requests() []scale.Request {
 	random := rand.New(rand.NewPCG(s.Seed, 0x7370696b65))
 	clock := s.clock()
 	requests := []scale.Request{s.request(1, 0, random)}
-	shape := 1 / (s.CV * s.CV)
+	gaps := newGaps(gammaLaw, 1/(s.CV*s.CV))
 	for work := 0.0; ; {
-		work += gamma(random, shape) / shape
+		work += gaps.draw(random) / gaps.mean()
 		at, ok := clock.at(work)
 		if !ok {
 			return requests
@@ -139,24 +126,4 @@ func (c clock) at(arrivals float64) (time.Duration, bool) {
 	before, after := c.expected[i-1], c.expected[i]
 	part := (arrivals - before) / (after - before)
 	return time.Duration((float64(i-1) + part) * float64(c.step)), true
-}
-
-// gamma draws from Gamma(shape, 1). Source: Marsaglia and Tsang, A simple
-// method for generating gamma variables, ACM TOMS 26 (2000).
-func gamma(random *rand.Rand, shape float64) float64 {
-	if shape < 1 {
-		return gamma(random, shape+1) * math.Pow(1-random.Float64(), 1/shape)
-	}
-	d := shape - 1.0/3
-	c := 1 / math.Sqrt(9*d)
-	for {
-		x := random.NormFloat64()
-		v := math.Pow(1+c*x, 3)
-		if v <= 0 {
-			continue
-		}
-		if math.Log(1-random.Float64()) < x*x/2+d-d*v+d*math.Log(v) {
-			return d * v
-		}
-	}
 }
