@@ -11,5 +11,10 @@ func All() []Rival {
 		kedaScaler(),
 		knativeKPA(),
 		delayedOff(),
+		rayServe(),
+		aibrixAPA(),
+		aibrixAPAIntended(),
+		aibrixKPA(),
+		wvaSaturation(),
 	}
 }
