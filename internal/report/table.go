@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode/utf8"
 )
 
 // Table is rows of cells below a head. Columns of numbers line up at their
@@ -30,7 +29,7 @@ func (t Table) WriteTo(w io.Writer) (int64, error) {
 			if i > 0 {
 				line.WriteString(gap)
 			}
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			pad := strings.Repeat(" ", widths[i]-width(cell))
 			if right[i] {
 				line.WriteString(pad + cell)
 			} else {
@@ -60,7 +59,7 @@ func (t Table) columns() (widths []int, right []bool) {
 			if i == len(widths) {
 				widths, right = append(widths, 0), append(right, true)
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+			widths[i] = max(widths[i], width(cell))
 		}
 	}
 	for _, row := range t.Rows {
