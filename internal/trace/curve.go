@@ -86,17 +86,17 @@ func (c Curve) perLevel(bins *levelBins, t *table) (float64, error) {
 	if c.MeanRPS > 0 {
 		from = max(from, c.Part.From)
 		if sum == 0 {
-			return 0, fmt.Errorf("read trace %s: %s is 0 throughout the part that is read, so no mean can be made of it", t.name, c.column(t))
+			return 0, fmt.Errorf("read trace %s: %s is 0 throughout the part that is read, so no mean can be made of it", t.name, c.column())
 		}
 		factor = seconds * c.MeanRPS * (to - from).Seconds() / sum
 	}
 	if highest*factor > maxCount {
-		return 0, fmt.Errorf("read trace %s: the highest level of %s, %v, comes to more than %d requests a bin", t.name, c.column(t), highest, maxCount)
+		return 0, fmt.Errorf("read trace %s: the highest level of %s, %v, comes to more than %d requests a bin", t.name, c.column(), highest, maxCount)
 	}
 	return factor, nil
 }
 
-func (c Curve) column(t *table) string {
+func (c Curve) column() string {
 	if c.Column == "" {
 		return "the column"
 	}

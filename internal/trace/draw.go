@@ -64,6 +64,7 @@ const (
 	streamShape
 	streamRescale
 	streamReservoir
+	streamTraits
 	streams
 )
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"time"
 
 	"github.com/penstock/penstock/internal/scale"
@@ -101,33 +100,3 @@ func (c *Clip) Next() (scale.Request, error) {
 
 // Close closes the source.
 func (c *Clip) Close() error { return Close(c.Source) }
-
-// maxFactor bounds how many requests one is turned into.
-const maxFactor = 1000
-
-// Rescaled is a source with its rate multiplied.
-type Rescaled struct {
-	source Source
-	factor float64
-	random *rand.Rand
-
-	current scale.Request
-	until   time.Duration   // arrival of the request after it
-	copies  []time.Duration // backwards
-	next    *scale.Request  // read ahead; nil after the last
-	written scale.RequestID
-	started bool
-	err     error
-}
-
-// Rescale multiplies a source's rate, at every time, by a factor between 0 and
-// 1000. Below 1 it drops requests at random. Above, each request stays and is
-// joined by copies at random instants before the next one; a fraction of a
-// copy is a copy with that probability. Bursts of many become more even so;
-// Counts and Clients have a Scale of their own, which keeps the CV.
-func Rescale(source Source, factor float64, seed uint64) (*Rescaled, error) {
-	if !(factor > 0 && factor <= maxFactor) {
-		return nil, fmt.Errorf("a factor of %v is not between 0 and %d", factor, maxFactor)
-	}
-	return &Rescaled{source: source, factor: factor, random: rand.New(rand.NewPCG(seed, streamRescale))}, nil
-}

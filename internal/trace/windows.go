@@ -66,17 +66,10 @@ func windowsFrom(t *table) (*Windows, error) {
 		case err != nil:
 			return nil, err
 		}
-		if last := len(w.starts) - 1; last < 0 || start != w.starts[last] {
-			if last >= 0 && start < w.starts[last] {
-				return nil, t.faultAt(reader.time, errors.New("the window is earlier than the one before; sort the file by t_s"))
-			}
-			if err := w.complete(t); last >= 0 && err != nil {
+		if len(w.starts) == 0 || start != w.starts[len(w.starts)-1] {
+			if err := w.begin(t, start); err != nil {
 				return nil, err
 			}
-			if last == maxWindows-1 {
-				return nil, t.fault(fmt.Errorf("windows are held in memory, and there may be %d", maxWindows))
-			}
-			w.starts = append(w.starts, start)
 		}
 		of := &w.prompt
 		if field == fieldOutput {
@@ -87,6 +80,23 @@ func windowsFrom(t *table) (*Windows, error) {
 		}
 		*of = append(*of, q)
 	}
+}
+
+// begin goes on to the next window.
+func (w *Windows) begin(t *table, start time.Duration) error {
+	if last := len(w.starts) - 1; last >= 0 {
+		if err := w.complete(t); err != nil {
+			return err
+		}
+		if start < w.starts[last] {
+			return t.fault(errors.New("the window is earlier than the one before; sort the file by t_s"))
+		}
+	}
+	if len(w.starts) == maxWindows {
+		return t.fault(fmt.Errorf("windows are held in memory, and there may be %d", maxWindows))
+	}
+	w.starts = append(w.starts, start)
+	return nil
 }
 
 // complete says whether the last window has both fields.
