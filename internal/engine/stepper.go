@@ -243,16 +243,19 @@ func (s *Stepper) Advance(now time.Duration) []Event {
 	if now < s.Next() {
 		return nil
 	}
-	s.events, s.told = s.events[:copy(s.events, s.events[s.told:])], 0
-	s.catchUp(now)
-	for s.told < len(s.events) && s.events[s.told].At <= now {
-		if s.events[s.told].Kind == LastToken {
-			s.keys.remove(s.events[s.told].Key)
-		}
-		s.told++
+	if s.told > 0 {
+		s.events, s.told = s.events[:copy(s.events, s.events[s.told:])], 0
 	}
-	s.known = false
-	return s.events[:s.told]
+	s.catchUp(now)
+	told := 0
+	for told < len(s.events) && s.events[told].At <= now {
+		if s.events[told].Kind == LastToken {
+			s.keys.remove(s.events[told].Key)
+		}
+		told++
+	}
+	s.told, s.known = told, false
+	return s.events[:told]
 }
 
 // State returns how the engine stands at now.

@@ -156,8 +156,7 @@ func (s *Stepper) sketch() {
 		tokens += min(length, budget)
 		budget -= min(length, budget)
 	}
-	g.first = s.pace.linear(tokens) + s.pace.perContext*float64(context)
-	g.end = g.ends(1)
+	g.end = g.begin + s.pace.iteration(tokens, context)
 }
 
 // run does the first iterations of a run.
@@ -270,7 +269,5 @@ func (s *Stepper) preempt() {
 
 // sketchAlone plans the iteration of those that kept their places.
 func (s *Stepper) sketchAlone() {
-	g := &s.next
-	g.first = s.pace.linear(len(s.batch)) + s.pace.perContext*float64(s.context)
-	g.end = g.ends(1)
+	s.next.end = s.at + s.pace.iteration(len(s.batch), s.context)
 }
