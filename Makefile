@@ -20,6 +20,10 @@ demo: ## Run the two-minute demo: emulated model servers, a spike, a report.
 test: ## Run all tests, unit and integration, with the race detector.
 	$(GO) test -race -timeout 10m ./...
 
+.PHONY: test-bench
+test-bench: ## Hold rewrites of other autoscalers against their own code.
+	cd bench && $(GO) test -timeout 10m ./...
+
 .PHONY: build
 build: ## Build bin/penstock.
 	$(GO) build -trimpath -o bin/penstock ./cmd/penstock

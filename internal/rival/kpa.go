@@ -42,7 +42,8 @@ type KPAScale struct {
 	ExcessBurst int // requests at once that fit beside the target burst capacity; below 0 keeps the activator in the path
 }
 
-// Record takes in the concurrency over the second that now lies in.
+// Record takes in the concurrency over the second that now lies in. Seconds do
+// not run backwards, as they do not where scrapes are recorded when they return.
 func (d *KPADecider) Record(now time.Time, concurrency float64) {
 	if d.stable.buckets == nil {
 		d.stable, d.short = newKPAWindow(kpaStable), newKPAWindow(kpaPanic)
@@ -103,12 +104,11 @@ func (w *kpaWindow) empty(now int64) bool {
 	return w.buckets == nil || now-w.last > w.length()
 }
 
-// record adds to the bucket of a second. A gap shorter than the window counts
-// as zeros; after a longer one the window begins anew.
+// record adds to the bucket of a second, which is not before the last one. A gap
+// shorter than the window counts as zeros; after a longer one the window begins
+// anew.
 func (w *kpaWindow) record(at int64, value float64) {
 	switch {
-	case at <= w.last-w.length():
-		return
 	case at-w.last >= w.length():
 		clear(w.buckets)
 		w.first, w.last, w.total = at, at, 0
@@ -119,7 +119,6 @@ func (w *kpaWindow) record(at int64, value float64) {
 		}
 		w.last = at
 	}
-	w.first = min(w.first, at)
 	*w.bucket(at) += value
 	w.total += value
 }
