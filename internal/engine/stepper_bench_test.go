@@ -12,6 +12,7 @@ import (
 // another, each goes to the replica with the fewest, and instants pass in
 // order.
 type world struct {
+	tb     testing.TB
 	list   []arrival
 	period time.Duration // of list, when it is played again
 	next   int
@@ -20,9 +21,10 @@ type world struct {
 	ended  int
 }
 
-func newWorld(replicas int) *world {
+func newWorld(tb testing.TB, replicas int) *world {
+	tb.Helper()
 	list := enterprise(50_000, float64(7*replicas), 1)
-	return &world{list: list, period: list[len(list)-1].at, load: make([]int, replicas)}
+	return &world{tb: tb, list: list, period: list[len(list)-1].at, load: make([]int, replicas)}
 }
 
 // arrive is the next request and where it goes.
@@ -66,7 +68,7 @@ type steppers struct {
 	next []time.Duration
 }
 
-func (s *steppers) request(tb testing.TB) {
+func (s *steppers) request() {
 	now := s.at()
 	for {
 		i := due(s.next)
@@ -82,20 +84,20 @@ func (s *steppers) request(tb testing.TB) {
 	}
 	work, i := s.arrive()
 	if err := s.list[i].Add(work, now); err != nil {
-		tb.Fatal(err)
+		s.tb.Fatal(err)
 	}
 	s.next[i] = s.list[i].Next()
 }
 
 func newSteppers(tb testing.TB, profile scale.Profile, replicas int) *steppers {
 	tb.Helper()
-	s := &steppers{world: newWorld(replicas)}
+	s := &steppers{world: newWorld(tb, replicas)}
 	for range replicas {
 		s.list = append(s.list, engine.NewStepper(profile))
 		s.next = append(s.next, engine.Never)
 	}
 	for range 20_000 {
-		s.request(tb)
+		s.request()
 	}
 	return s
 }
@@ -105,7 +107,7 @@ type engines struct {
 	list []*plain
 }
 
-func (e *engines) request(tb testing.TB) {
+func (e *engines) request() {
 	now := e.at()
 	for i, p := range e.list {
 		for _, event := range p.until(now) {
@@ -116,7 +118,7 @@ func (e *engines) request(tb testing.TB) {
 	}
 	work, i := e.arrive()
 	if err := e.list[i].add(work, now); err != nil {
-		tb.Fatal(err)
+		e.tb.Fatal(err)
 	}
 }
 
@@ -127,30 +129,30 @@ func BenchmarkStepper(b *testing.B) {
 	s.ended = 0
 	b.ReportAllocs()
 	for b.Loop() {
-		s.request(b)
+		s.request()
 	}
 	b.ReportMetric(float64(s.list[0].State(s.at()).Running), "running")
 }
 
 // BenchmarkEngine is the same by plain iteration.
 func BenchmarkEngine(b *testing.B) {
-	e := &engines{world: newWorld(6)}
+	e := &engines{world: newWorld(b, 6)}
 	for range 6 {
 		e.list = append(e.list, &plain{engine: engine.New(a100())})
 	}
 	for range 20_000 {
-		e.request(b)
+		e.request()
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		e.request(b)
+		e.request()
 	}
 	b.ReportMetric(float64(e.list[0].running()), "running")
 }
 
 func TestASteppersRequestDoesNotAllocate(t *testing.T) {
 	s := newSteppers(t, a100(), 6)
-	if got := testing.AllocsPerRun(20_000, func() { s.request(t) }); got > 0 {
+	if got := testing.AllocsPerRun(20_000, func() { s.request() }); got > 0 {
 		t.Errorf("%v allocations per request", got)
 	}
 }

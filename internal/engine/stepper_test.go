@@ -17,14 +17,13 @@ import (
 // is something to do, with all that came until then. It is what a Stepper is
 // held against.
 type plain struct {
-	engine      *engine.Engine
-	at          time.Duration // the end of the iteration under way, if later than now
-	iterations  int
-	busy        time.Duration
-	tokens      int
-	preemptions int
-	pending     []engine.Event // of that iteration
-	lately      int            // its tokens
+	engine     *engine.Engine
+	at         time.Duration // the end of the iteration under way, if later than now
+	iterations int
+	busy       time.Duration
+	tokens     int
+	pending    []engine.Event // of that iteration
+	lately     int            // its tokens
 }
 
 // until begins every iteration that begins before now, and returns the events
