@@ -76,6 +76,7 @@ type Policy struct {
 	Knob            Knob   `json:"knob"`
 	MemoryBytes     int    `json:"memory_bytes"`  // the largest, of one model; 0 where it is not measured
 	PeakReplicas    int    `json:"peak_replicas"` // the largest
+	DownsInFaults   int    `json:"downs_in_faults"` // scale-downs while signals were absent, stale or lying
 	Seeds           []Seed `json:"seeds"`
 	Wall            Number `json:"wall_s"`         // all seeds together
 	RequestsPerS    Number `json:"requests_per_s"` // simulated, for each second of Wall
