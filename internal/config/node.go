@@ -47,10 +47,12 @@ type field struct {
 }
 
 // key is a mapping's key with its line. Comparable, so that the decoder can
-// collect entries in a map; the line keeps a name that is set twice visible.
+// collect entries in a map, and each its own, so that a name that is set twice
+// stays visible, on one line too.
 type key struct {
 	name string
 	line int
+	self *byte
 }
 
 // UnmarshalYAML reads a value of any kind.
@@ -78,7 +80,7 @@ func (n *node) UnmarshalYAML(unmarshal func(any) error) error {
 // UnmarshalYAML reads a key. One that is no text keeps its written form.
 func (k *key) UnmarshalYAML(unmarshal func(any) error) error {
 	line, tag := position(unmarshal)
-	k.line = line
+	k.line, k.self = line, new(byte)
 	if tag == "!!map" || tag == "!!seq" {
 		return fmt.Errorf("yaml: line %d: a key must be text", line)
 	}

@@ -78,30 +78,27 @@ type Source struct {
 	Generate       Generate // where Kind is FromShape
 }
 
-// Generate is a family of shapes with its parameters. What is zero was not
-// said.
+// Generate is a family of shapes with its parameters. What the shape takes has
+// its default, package trace's; what it does not take is zero.
 type Generate struct {
 	Shape       string // one of Shapes
 	Days        float64
-	MeanRPS     float64 // over the whole series and all models
-	Ratio       float64 // of the highest rate to the lowest
-	Weekend     float64 // share of a weekday's rate on a day of the weekend
-	Models      int     // of a sparse fleet
-	Zipf        float64 // exponent of the models' popularity
-	ActiveShare float64 // share of the models that are asked anything
-	Diurnal     bool    // whether rates follow the day
-	Outlier     Outlier
+	MeanRPS     float64       // over the whole series and all models
+	Ratio       float64       // enterprise, enterprise-peaky, steps, flash-crowd: highest to lowest rate
+	Weekend     float64       // enterprise, enterprise-peaky: how much of a weekday's rise there is at the weekend
+	Peak        float64       // flash-crowd: how many times as many a crowd is
+	Every       time.Duration // flash-crowd: from the end of a crowd to the next, on average
+	Models      int           // sparse-fleet
+	Zipf        float64       // sparse-fleet: exponent of the models' popularity
+	ActiveShare float64       // sparse-fleet: of the time, for which a model is asked anything
+	Diurnal     bool          // sparse-fleet: whether rates follow the day
+	Outlier     Outlier       // any shape; zero for none
 }
 
 // Outlier makes a share of the prompts very long.
 type Outlier struct {
 	Share    float64 // 0..1
 	InTokens int
-}
-
-// Shapes are the families that Generate.Shape may name.
-func Shapes() []string {
-	return []string{"enterprise", "api", "steps", "flash-crowd", "sparse-fleet", "enterprise-peaky", "flat"}
 }
 
 // ColdStart is how long a boot takes and how often it fails.

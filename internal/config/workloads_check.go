@@ -63,10 +63,7 @@ func (r *workloadsReader) number(path string, written *float64, b bounded) float
 
 // count returns a written count or its default, and refuses one below 1.
 func (r *workloadsReader) count(path string, written *int, otherwise int) int {
-	if written == nil || r.faulted(path) {
-		return otherwise
-	}
-	return int(r.number(path, new(float64(*written)), bounded{least: 1, most: 1e9}))
+	return int(r.number(path, floating(written), bounded{otherwise: float64(otherwise), least: 1, most: 1e9}))
 }
 
 // faulted says whether something wrong was noted at a path or below it.

@@ -83,8 +83,7 @@ func (r *rows) next() ([]string, error) {
 // does not say.
 func (r *rows) fault(err error) error {
 	line := r.line
-	var parse *csv.ParseError
-	if errors.As(err, &parse) {
+	if parse, ok := errors.AsType[*csv.ParseError](err); ok {
 		line, err = parse.Line, parse.Err
 	}
 	return fmt.Errorf("%s:%d: %w", r.file, line, err)

@@ -107,6 +107,8 @@ type generateForm struct {
 	Days        float64      `json:"days"`
 	Ratio       *float64     `json:"ratio,omitempty"`
 	Weekend     *float64     `json:"weekend,omitempty"`
+	Peak        *float64     `json:"peak,omitempty"`
+	Every       *span        `json:"every,omitempty"`
 	Models      *int         `json:"models,omitempty"`
 	Zipf        *float64     `json:"zipf,omitempty"`
 	ActiveShare *float64     `json:"active_share,omitempty"`
