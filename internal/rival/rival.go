@@ -49,5 +49,6 @@ type Rival struct {
 	// chooses; both empty where there is nothing to tune.
 	Knob string
 	Grid []float64
+	Spot bool // it is about spot, and is compared only where that is for sale
 	New  func(Setting) Policy
 }
