@@ -205,8 +205,8 @@ func (r *run) arrive(q scale.Request) error {
 		return fmt.Errorf("simulate: request %d arrives %v before the one ahead of it or the beginning", q.ID, r.now-at)
 	}
 	s := r.services[0]
-	if q.Model != s.Model.Name && (q.Model != "" || len(r.services) > 1) {
-		if s = r.byName[q.Model]; s == nil {
+	if q.Model != s.Model.Name {
+		if s = r.serviceOf(q.Model); s == nil {
 			return fmt.Errorf("simulate: request %d is for model %q, which is not served", q.ID, q.Model)
 		}
 	}
@@ -229,6 +229,15 @@ func (r *run) arrive(q scale.Request) error {
 	s.act(s.queue.Arrive(q, r.clock()))
 	r.settle(s)
 	return nil
+}
+
+// serviceOf returns the service of a model. Where there is but one, a request
+// need not name it, and one without a name serves all.
+func (r *run) serviceOf(model string) *service {
+	if only := r.services[0]; len(r.services) == 1 && (model == "" || only.Model.Name == "") {
+		return only
+	}
+	return r.byName[model]
 }
 
 // emitted takes in what a replica's engine came to.
