@@ -188,7 +188,7 @@ func LoadWorkloads(path string) (Workloads, error) {
 	if err != nil {
 		return Workloads{}, fmt.Errorf("read workloads: %w", err)
 	}
-	return parseWorkloads(path, dir, data)
+	return Catalogue().workloads(path, dir, data)
 }
 
 // generatedYAML holds the built-in workloads.
@@ -200,7 +200,7 @@ var generatedYAML []byte
 // panics if the embedded file is broken, which is a defect of the build and not
 // of any input.
 func GeneratedWorkloads() Workloads {
-	w, err := parseWorkloads("generated.yaml", "", generatedYAML)
+	w, err := Catalogue().workloads("generated.yaml", "", generatedYAML)
 	if err != nil {
 		panic("embedded workloads: " + err.Error())
 	}
@@ -225,9 +225,9 @@ func (w Workloads) Names() []string {
 	return all
 }
 
-// parseWorkloads reads a file's bytes. Trace files are looked for in dir.
-func parseWorkloads(path, dir string, data []byte) (Workloads, error) {
-	r := workloadsReader{dir: dir, catalogue: Catalogue(), files: map[string]traceFile{}, measured: map[string]map[measuredKey][]scale.LinearPoint{}}
+// workloads reads a file's bytes. Trace files are looked for in dir.
+func (b Builtin) workloads(path, dir string, data []byte) (Workloads, error) {
+	r := workloadsReader{dir: dir, catalogue: b, files: map[string]traceFile{}, measured: map[string]map[measuredKey][]scale.LinearPoint{}}
 	r.object = &object{file: path, line: 1, lines: map[string]int{}, faults: &r.found}
 	documents, faults := readDocuments(path, data)
 	r.found = append(r.found, faults...)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,8 @@ import (
 // Each case spoils the folder's workloads.yaml in one place, and the fault says
 // where and what to do. "DIR" stands for the folder.
 func TestFaultsInWorkloadsSayWhereAndWhat(t *testing.T) {
+	catalogue, dir := Catalogue(), folder(t, questions)
+	path := filepath.Join(dir, WorkloadsFile)
 	for name, c := range map[string]struct{ replace, by, want string }{
 		"a typo in a key":        {"weights_gb", "weight_gb", "DIR/workloads.yaml:5 profiles.small-a.weight_gb is no known key. Did you mean weights_gb?"},
 		"a key that is left out": {"    weights_gb: 16.1\n", "", "DIR/workloads.yaml:2 profiles.small-a.weights_gb is missing: a profile with linear_ops needs it."},
@@ -44,6 +47,7 @@ func TestFaultsInWorkloadsSayWhereAndWhat(t *testing.T) {
 		"two sources":             {"curve: {", "counts: counts.csv, curve: {", "DIR/workloads.yaml:20 workloads[2].curve stands beside counts. A workload has one source of requests: leave one of them out."},
 		"a key without effect":    {"mean_rps: 3}", "mean_rps: 3}, scale: 2", "DIR/workloads.yaml:20 workloads[2].scale has no effect on curve. It takes cv, from_day, days, tokens."},
 		"a file that is not":      {"tokens: requests.csv", "tokens: request.csv", `DIR/workloads.yaml:16 workloads[0].tokens is "request.csv", which is no file in DIR. Did you mean requests.csv?`},
+		"a device":                {"tokens: requests.csv", "tokens: /dev/zero", `DIR/workloads.yaml:16 workloads[0].tokens is "/dev/zero", which is no file in DIR. Known are back.csv, counts.csv, cut.csv.gz, empty.csv, nodes.csv, odd.csv, one.csv, ops.csv.gz, requests.csv, rows.csv, still.csv, wild.csv.`},
 		"a file of another kind":  {"tokens: requests.csv", "tokens: counts.csv", "DIR/workloads.yaml:16 workloads[0].tokens is counts.csv, which has no column t_ms: a file of requests has t_ms, in_tokens and out_tokens."},
 		"requests for counts":     {"counts: counts.csv", "counts: requests.csv", "DIR/workloads.yaml:16 workloads[0].counts is requests.csv, which has no column t_s: a file of counts has t_s and a column of counts."},
 		"counts for clients":      {"curve: {file: counts.csv, column: jobs, mean_rps: 3}", "clients: counts.csv", "DIR/workloads.yaml:20 workloads[2].clients is counts.csv, which has no column client: a file of clients has client, t_s, rps, dist and shape."},
@@ -128,8 +132,7 @@ func TestFaultsInWorkloadsSayWhereAndWhat(t *testing.T) {
 			if !strings.Contains(questions, c.replace) {
 				t.Fatalf("the file holds no %q", c.replace)
 			}
-			dir := folder(t, strings.Replace(questions, c.replace, c.by, 1))
-			_, err := LoadWorkloads(dir)
+			_, err := catalogue.workloads(path, dir, []byte(strings.Replace(questions, c.replace, c.by, 1)))
 			if err == nil {
 				t.Fatal("no fault")
 			}
@@ -177,6 +180,13 @@ func TestAllFaultsInWorkloadsAreToldInOrder(t *testing.T) {
 	}
 }
 
+func TestLineWithoutEndIsNotReadToItsEnd(t *testing.T) {
+	read, err := io.ReadAll(&bound{Reader: strings.NewReader(strings.Repeat("t_ms,", 1000)), left: 100})
+	if len(read) != 100 || err == nil || err.Error() != "more than 64 MiB" {
+		t.Errorf("read %d bytes, %v", len(read), err)
+	}
+}
+
 // No input makes the reading panic; what is refused is refused with the
 // file's name, and what is accepted is whole.
 func FuzzWorkloads(f *testing.F) {
@@ -189,8 +199,9 @@ func FuzzWorkloads(f *testing.F) {
 		}
 		f.Add(string(data))
 	}
+	catalogue := Catalogue()
 	f.Fuzz(func(t *testing.T, text string) {
-		w, err := parseWorkloads("w.yaml", "testdata", []byte(text))
+		w, err := catalogue.workloads("w.yaml", "testdata", []byte(text))
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "w.yaml") || len(FaultsOf(err)) == 0 {
 				t.Errorf("no place in %v", err)

@@ -15,9 +15,27 @@ import (
 	"strings"
 )
 
-// maxRows bounds the files that config itself reads: measured operators and
-// spot nodes.
-const maxRows = 1 << 20
+// Bounds on the files that config itself reads: measured operators and spot
+// nodes, and the first lines of all others.
+const (
+	maxRows     = 1 << 20
+	maxRowBytes = 64 << 20 // unzipped
+)
+
+// bound is a reader that fails after so many bytes.
+type bound struct {
+	io.Reader
+	left int
+}
+
+func (b *bound) Read(into []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, fmt.Errorf("more than %d MiB", maxRowBytes>>20)
+	}
+	n, err := b.Reader.Read(into[:min(len(into), b.left)])
+	b.left -= n
+	return n, err
+}
 
 // rows reads a comma-separated file, plain or gzip, line by line.
 type rows struct {
@@ -42,7 +60,7 @@ func openRows(file string) (*rows, error) {
 			return nil, errors.Join(fmt.Errorf("%s:1: %w", file, err), f.Close())
 		}
 	}
-	buffered = bufio.NewReader(from)
+	buffered = bufio.NewReader(&bound{Reader: from, left: maxRowBytes})
 	if mark, err := buffered.Peek(3); err == nil && string(mark) == "\ufeff" {
 		_, _ = buffered.Discard(len(mark)) // it has been peeked
 	}
@@ -130,7 +148,7 @@ type traceFile struct {
 
 // look reads a file's header.
 func (r *workloadsReader) look(path, name string) traceFile {
-	if info, err := os.Stat(path); err != nil || info.IsDir() {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 		return traceFile{why: fmt.Sprintf("is %q, which is no file in %s. %s", name, r.dir, didYouMean(name, traceFiles(r.dir)))}
 	}
 	rows, err := openRows(path)
