@@ -122,7 +122,7 @@ func (p *apa) Decide(now time.Time, m scale.ModelState) []Want {
 	if !p.scrape(now, f) {
 		return p.wants()
 	}
-	mean, _ := p.metric.mean(now, p.metric.span)
+	mean := p.metric.mean(now, p.metric.span)
 	ratio := mean / p.goal
 	if p.intended {
 		p.settle(now, p.guarded(ratio, len(f.ready)), p.history.most)

@@ -25,8 +25,8 @@ func (p *kpaAsShipped) Decide(now time.Time, m scale.ModelState) []Want {
 		return p.wants()
 	}
 	const panicThreshold = 2.0
-	stable, _ := p.metric.mean(now, aibrixStable)
-	recent, _ := p.metric.mean(now, aibrixPanic)
+	stable := p.metric.mean(now, aibrixStable)
+	recent := p.metric.mean(now, aibrixPanic)
 	wish := p.wish(stable)
 	if stable <= 0 || recent/stable > panicThreshold {
 		// What should keep the fleet from shrinking in panic does nothing in the code.

@@ -92,15 +92,15 @@ func (s *series) forget(now time.Time) {
 	s.points = append(s.points[:0], s.points[old:]...)
 }
 
-// mean is over the last part of the series; false when nothing is there.
-func (s *series) mean(now time.Time, last time.Duration) (float64, bool) {
+// mean is over the last part of the series; 0 when nothing is there.
+func (s *series) mean(now time.Time, last time.Duration) float64 {
 	sum, n := 0.0, 0
 	for _, p := range s.points {
 		if now.Sub(p.at) < last {
 			sum, n = sum+p.value, n+1
 		}
 	}
-	return sum / float64(max(1, n)), n > 0
+	return sum / float64(max(1, n))
 }
 
 // least and most are over the whole series; it must not be empty.

@@ -15,6 +15,12 @@ func All() []Rival {
 		aibrixAPA(),
 		aibrixAPAIntended(),
 		aibrixKPA(),
+		dynamoThroughput(),
+		dynamoLatency(),
+		dynamoSLA(),
 		wvaSaturation(),
+		wvaTokens(),
+		wvaTokensDirect(),
+		skyServe(),
 	}
 }

@@ -63,44 +63,42 @@ func (p *ray) Decide(now time.Time, m scale.ModelState) []Want {
 		p.began, p.want = true, inRange(f.size(), p.bounds)
 	}
 	p.last = now
-	ongoing, known := p.ongoing(now, m, f)
-	p.record(now, ongoing, known)
+	ongoing := rayOngoing(now, m, f)
+	p.record(now, ongoing)
 	switch {
 	case len(f.ready) > 0:
 		p.delay(p.desired(p.total(now), len(f.ready)), passed)
-	case ongoing > 0:
+	case ongoing.Value > 0:
 		// An idle handle reports at once: one replica, whatever the backlog.
 		p.want = min(max(1, p.want), p.bounds.Max)
 	}
 	return []Want{{Target: p.target, Replicas: p.want}}
 }
 
-// ongoing sums what is reported. A report that is older than 20 s was dropped,
-// so that the sum reads lower; false when nothing is reported at all.
-func (p *ray) ongoing(now time.Time, m scale.ModelState, f fleet) (float64, bool) {
-	sum, known := 0.0, false
+// rayOngoing sums what is reported. A report that is older than 20 s was
+// dropped, so that the sum reads lower; absent when nothing is reported at all.
+func rayOngoing(now time.Time, m scale.ModelState, f fleet) scale.Observation {
+	var sum scale.Observation
 	add := func(o scale.Observation) {
 		if n, ok := measured(o); ok && o.Fresh(now, rayForget) {
-			sum, known = sum+n, true
+			sum = scale.Observe(sum.Value+n, now)
 		}
 	}
 	add(m.Demand.Held)
 	for _, r := range f.ready {
 		add(r.Load.InFlight)
 	}
-	return sum, known
+	return sum
 }
 
-func (p *ray) record(now time.Time, ongoing float64, known bool) {
-	if known {
-		p.samples.add(now, ongoing)
-	} else {
+func (p *ray) record(now time.Time, ongoing scale.Observation) {
+	if !ongoing.Known() {
 		p.samples.forget(now)
-	}
-	if !p.pushed.at.IsZero() && now.Sub(p.pushed.at) < rayPush {
 		return
 	}
-	if mean, ok := p.samples.mean(now, rayLookBack); ok && known {
+	p.samples.add(now, ongoing.Value)
+	if p.pushed.at.IsZero() || now.Sub(p.pushed.at) >= rayPush {
+		mean := p.samples.mean(now, rayLookBack)
 		p.pushed = point{at: now, value: mean}
 	}
 }
