@@ -10,9 +10,9 @@ import (
 const (
 	// maxLevel bounds the levels of a curve, so that their sum is exact enough.
 	maxLevel = 1e15
-	// maxLevels bounds the rows of a curve, which is held in memory: eight
-	// years of minutes.
-	maxLevels = 1 << 22
+	// maxLevels bounds the rows of a curve, which is held in memory, at 16 MB:
+	// two years of minutes.
+	maxLevels = 1 << 20
 )
 
 // Curve draws requests along a column of levels, of which only the relation to

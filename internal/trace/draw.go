@@ -22,7 +22,7 @@ type Tokens interface {
 // Draw says how requests are drawn around a rate.
 type Draw struct {
 	Seed   uint64  // the same one gives the same requests
-	CV     float64 // coefficient of variation of the gaps, 0.01 to 10; 0 stands for 1, Poisson
+	CV     float64 // coefficient of variation of the gaps, 0.001 to 10; 0 stands for 1, Poisson
 	Tokens Tokens  // nil: requests without tokens
 	Model  string  // of every request
 }
@@ -75,8 +75,9 @@ const maxCount = 100_000_000
 type carry float64
 
 func (c *carry) whole(expected float64) int {
+	const slack = 1e-6 // 3.01 × 600 is a hair below 1806
 	*c += carry(expected)
-	n := math.Floor(float64(*c))
+	n := math.Floor(float64(*c) + slack)
 	*c -= carry(n)
 	return int(n)
 }

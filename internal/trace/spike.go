@@ -86,6 +86,7 @@ func (s Spike) Requests() []scale.Request {
 		if !ok {
 			return requests
 		}
+		at = min(at, s.Span()) // the last step may go beyond it
 		requests = append(requests, s.request(scale.RequestID(len(requests)+1), at, random))
 	}
 }

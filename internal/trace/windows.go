@@ -148,7 +148,9 @@ func newWindowReader(t *table) (*windowReader, error) {
 		}
 		r.at, r.shares = append(r.at, i), append(r.shares, share/100)
 	}
-	if n := len(r.shares); n < 2 || r.shares[0] != 0 || r.shares[n-1] != 1 {
+	if n := len(r.shares); n > maxPoints {
+		return nil, fmt.Errorf("read trace %s:1: %d quantiles are more than %d", t.name, n, maxPoints)
+	} else if n < 2 || r.shares[0] != 0 || r.shares[n-1] != 1 {
 		return nil, fmt.Errorf("read trace %s:1: quantiles from q0 to q100 are missing; found %s", t.name, strings.Join(t.header, ","))
 	}
 	return r, nil
@@ -186,33 +188,39 @@ func (r *windowReader) next() (start time.Duration, field string, q quantiles, e
 // bent so that the mean is the published one as nearly as may be.
 type quantiles struct {
 	shares []float64
-	logs   []float64 // of the values
-	bend   float64   // of the last piece: the power of the share within it
+	values []float64
+	logs   []float64     // of the values
+	bend   float64       // of the last piece: the power of the share within it
+	guide  [guides]uint8 // the first point that may be above a share of i/guides
 }
 
-// least stands for a value of zero, which has no logarithm; it is rounded to
-// zero again.
-const least = 0.25
+const (
+	guides = 128
+	// maxPoints bounds the points of a distribution, so that a byte holds one.
+	maxPoints = 250
+	// least stands for a value of zero, which has no logarithm; it is rounded
+	// to zero again.
+	least = 0.25
+)
 
 func newQuantiles(shares, values []float64, mean float64) quantiles {
-	q := quantiles{shares: shares, logs: make([]float64, len(values)), bend: 1}
-	rest := mean
+	q := quantiles{shares: shares, values: values, logs: make([]float64, len(values)), bend: 1}
+	for i := range q.guide {
+		for share := float64(i) / guides; shares[q.guide[i]] <= share; {
+			q.guide[i]++
+		}
+	}
 	last := len(values) - 1
 	for i, v := range values {
-		q.logs[i] = math.Log(max(v, least))
-		if i == 0 || i == last {
-			continue
+		values[i] = max(v, least)
+		q.logs[i] = math.Log(values[i])
+		if i > 0 && i < last {
+			mean -= geometric(values[i-1], values[i]) * (shares[i] - shares[i-1])
 		}
-		low, high := max(values[i-1], least), max(v, least)
-		piece := low
-		if high > low {
-			piece = (high - low) / math.Log(high/low)
-		}
-		rest -= piece * (shares[i] - shares[i-1])
 	}
 	// The last piece is low + (high − low)·v^bend, of mean low + (high − low)/(1 + bend).
 	low, high := values[last-1], values[last]
-	if wanted := rest/(shares[last]-shares[last-1]) - low; high > low {
+	if wanted := mean/(shares[last]-shares[last-1]) - low; high > low {
 		const straightest, bentest = 0.25, 1000
 		q.bend = bentest
 		if wanted > 0 {
@@ -222,14 +230,27 @@ func newQuantiles(shares, values []float64, mean float64) quantiles {
 	return q
 }
 
+// geometric is the mean of low·(high/low)^v over v in 0..1.
+func geometric(low, high float64) float64 {
+	if high-low < 1e-9*low {
+		return low
+	}
+	return (high - low) / math.Log(high/low)
+}
+
 func (q *quantiles) draw(random *rand.Rand) int {
 	u := random.Float64()
-	i, _ := slices.BinarySearch(q.shares, u)
-	i = max(i, 1)
-	part := (u - q.shares[i-1]) / (q.shares[i] - q.shares[i-1])
-	if i < len(q.shares)-1 {
-		return int(math.Exp(q.logs[i-1]+part*(q.logs[i]-q.logs[i-1])) + 0.5)
+	i := q.guide[int(u*guides)]
+	for q.shares[i] <= u {
+		i++
 	}
-	low, high := math.Exp(q.logs[i-1]), math.Exp(q.logs[i])
-	return int(low + (high-low)*math.Pow(part, q.bend) + 0.5)
+	part := (u - q.shares[i-1]) / (q.shares[i] - q.shares[i-1])
+	low, high := q.values[i-1], q.values[i]
+	switch {
+	case int(i) == len(q.shares)-1:
+		return int(low + (high-low)*math.Pow(part, q.bend) + 0.5)
+	case high <= low*1.1: // a straight line is off by a thousandth at most
+		return int(low + (high-low)*part + 0.5)
+	}
+	return int(math.Exp(q.logs[i-1]+part*(q.logs[i]-q.logs[i-1])) + 0.5)
 }
