@@ -39,7 +39,10 @@ func (r *replica) room() int {
 // large variant gets more than a small one.
 func (r *replica) load() int { return r.work * loadScale / r.batch }
 
-const loadScale = 1024 // keeps a division of small works by large batches apart
+const (
+	loadScale  = 1024 // keeps a division of small works by large batches apart
+	flatLeaves = 64   // so many are scanned as fast as a tree is kept in order and searched
+)
 
 // node is what is known of the leaves below it: the least load of those with
 // any room, and the most room.
@@ -53,11 +56,14 @@ func shut() node { return node{load: math.MaxInt, room: -1} }
 // fleet finds the replica with the least load among those with room. It is a
 // tournament tree: a heap by load alone would have to be searched through
 // whenever its top lacks room. Changing one replica and, with few exceptions,
-// finding one visits a node per level.
+// finding one visits a node per level. A small fleet has no tree, only its
+// leaves.
 type fleet struct {
 	replicas map[scale.ReplicaID]*replica // routed, or with requests still there
 	order    []*replica                   // those that may be sent requests, by ID
 	nodes    []node                       // the root is 1, leaves start at len/2
+	flat     bool                         // the leaves are scanned, and no inner node counts
+	refused  int                          // from so many tokens on a scan finds nothing, until a leaf changes
 	ready    int
 	kept     *replica // not to be found: it is kept free for one request
 }
@@ -109,6 +115,7 @@ func (f *fleet) build() {
 			f.nodes[leaves+i] = f.order[i].node()
 		}
 	}
+	f.flat, f.refused = leaves <= flatLeaves, math.MaxInt
 	for i := leaves - 1; i > 0; i-- {
 		f.nodes[i] = join(f.nodes[2*i], f.nodes[2*i+1])
 	}
@@ -125,7 +132,12 @@ func (r *replica) node() node {
 func join(a, b node) node { return node{load: min(a.load, b.load), room: max(a.room, b.room)} }
 
 // open says whether any replica takes any request.
-func (f *fleet) open() bool { return f.nodes[1].room >= 0 }
+func (f *fleet) open() bool {
+	if f.flat {
+		return f.scan(0, 0) != 0
+	}
+	return f.nodes[1].room >= 0
+}
 
 // find returns the replica with the least load that has room for need tokens
 // and is not the given one; of equals the first by ID.
@@ -134,10 +146,36 @@ func (f *fleet) find(need int, not *replica) *replica {
 	if not != nil {
 		skip = not.leaf
 	}
-	if leaf := f.search(1, need, skip); leaf != 0 {
-		return f.order[leaf-len(f.nodes)/2]
+	leaf := f.best(need, skip)
+	if leaf == 0 {
+		return nil
 	}
-	return nil
+	return f.order[leaf-len(f.nodes)/2]
+}
+
+// best returns the leaf that find is to return, or 0.
+func (f *fleet) best(need, skip int) int {
+	if f.flat {
+		return f.scan(need, skip)
+	}
+	return f.search(1, need, skip)
+}
+
+// scan returns the best leaf, or 0.
+func (f *fleet) scan(need, skip int) int {
+	if need >= f.refused {
+		return 0
+	}
+	best, least, leaves := 0, math.MaxInt, len(f.nodes)/2
+	for i, n := range f.nodes[leaves : leaves+len(f.order)] {
+		if n.load < least && n.room >= need && leaves+i != skip {
+			best, least = leaves+i, n.load
+		}
+	}
+	if best == 0 && skip == 0 {
+		f.refused = need
+	}
+	return best
 }
 
 // search returns the best leaf below a node, or 0.
@@ -182,6 +220,10 @@ func (f *fleet) update(r *replica) {
 		now = shut()
 	}
 	f.nodes[r.leaf] = now
+	f.refused = math.MaxInt
+	if f.flat {
+		return
+	}
 	for i := r.leaf / 2; i > 0; i /= 2 {
 		joined := join(f.nodes[2*i], f.nodes[2*i+1])
 		if joined == f.nodes[i] {

@@ -33,28 +33,65 @@ func (q *Queue) lapse(now time.Time) bool {
 	return lapsed
 }
 
-func (q *Queue) newEntry(r scale.Request, now time.Time) *entry {
-	if r.At.IsZero() {
-		r.At = now
-	}
-	if r.Deadline.IsZero() {
-		r.Deadline = r.At.Add(q.limits.SLO.MaxHold)
-	}
+// newEntry is an entry as good as new for a request, which is not known yet.
+func (q *Queue) newEntry(r *scale.Request, now time.Time) *entry {
 	e := q.spare
 	if e == nil {
 		e = &entry{}
 	} else {
-		q.spare = e.next
+		q.spare, e.next = e.next, nil
+	}
+	e.request.ID, e.request.At, e.request.Deadline = r.ID, r.At, r.Deadline
+	e.request.Priority, e.request.Bytes = r.Priority, r.Bytes
+	e.request.PromptTokens, e.request.OutputTokens = r.PromptTokens, r.OutputTokens
+	if r.At.IsZero() {
+		e.request.At = now
+	}
+	if r.Deadline.IsZero() {
+		e.request.Deadline = e.request.At.Add(q.limits.SLO.MaxHold)
 	}
 	q.seq++
-	*e = entry{request: r, seq: q.seq, heapAt: -1}
+	e.seq = q.seq
 	return e
 }
 
+// know makes an entry one that events may speak of.
+func (q *Queue) know(e *entry) {
+	id := e.request.ID
+	q.entries[id] = e
+	q.newest = max(q.newest, id)
+	if len(q.entries) > len(q.recent) {
+		q.recent = make([]*entry, 2*len(q.recent))
+		for id, e := range q.entries {
+			q.recent[int(id)&(len(q.recent)-1)] = e
+		}
+	}
+	q.recent[int(id)&(len(q.recent)-1)] = e
+}
+
+// known returns the entry of a request, nil when there is none.
+func (q *Queue) known(id scale.RequestID) *entry {
+	if e := q.recent[int(id)&(len(q.recent)-1)]; e != nil && e.request.ID == id {
+		return e
+	}
+	if id > q.newest {
+		return nil
+	}
+	return q.entries[id]
+}
+
+// forget makes an entry one to be used again. Only what a request has that was
+// sent at once needs to be reset, and the rest if it waited.
 func (q *Queue) forget(e *entry) {
 	delete(q.entries, e.request.ID)
-	*e = entry{next: q.spare}
-	q.spare = e
+	if at := &q.recent[int(e.request.ID)&(len(q.recent)-1)]; *at == e {
+		*at = nil
+	}
+	if e.waited {
+		*e = entry{}
+	}
+	e.replica, e.begun, e.accepted = nil, false, false
+	e.next, q.spare = q.spare, e
 }
 
 // place puts an entry that is in no lane into its own, releases whatever may
@@ -230,6 +267,7 @@ func (q *Queue) enqueue(e *entry) {
 	} else {
 		c.fresh.insert(e)
 	}
+	e.waited = true
 	q.held++
 	q.bytes += e.request.Bytes
 	q.tokens += e.request.PromptTokens

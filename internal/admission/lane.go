@@ -14,24 +14,38 @@ const outputWeight = 2
 
 // entry is one request that was neither answered nor ended yet.
 type entry struct {
-	request scale.Request
+	request request
 	seq     uint64 // order of arrival
 
 	replica  *replica // where it was sent; nil while held
 	begun    bool     // its first token came
 	accepted bool     // held or sent once: no longer to be refused for want of room
+	next     *entry   // in the lane, or of those to be used again
 
+	// A request that is sent at once has none of these.
+	waited     bool // it was in a lane
+	woke       bool
 	lane       *lane
-	prev, next *entry
+	prev       *entry
 	heldSince  time.Time
 	held       time.Duration // earlier holds
-	woke       bool
 	passed     int
-
 	avoid      scale.ReplicaID // "" for none
 	avoidUntil time.Time
 	due        time.Time // when time changes something for it
-	heapAt     int       // in Queue.due; -1 for not
+	heapAt     int       // in Queue.due, where it is while it is in a lane
+}
+
+// request is what is kept of a scale.Request. A simulation passes a million of
+// them a second, so what nobody asks for is not copied.
+type request struct {
+	ID           scale.RequestID
+	At           time.Time
+	Deadline     time.Time
+	Priority     int
+	PromptTokens int
+	OutputTokens int
+	Bytes        int
 }
 
 // need returns the tokens of KV cache that the request will fill.

@@ -83,7 +83,9 @@ type Queue struct {
 	limits   Limits
 	fleet    fleet
 	entries  map[scale.RequestID]*entry
-	classes  []*class // by priority, highest first
+	recent   []*entry        // most of entries, by ID modulo its length, a power of two
+	newest   scale.RequestID // the largest ID so far
+	classes  []*class        // by priority, highest first
 	due      dueHeap
 	spare    *entry // recycled entries, linked by next
 	effects  []Effect
@@ -100,7 +102,7 @@ type Queue struct {
 // New returns an empty Queue without replicas.
 func New(l Limits) *Queue {
 	return &Queue{
-		limits: l, entries: map[scale.RequestID]*entry{}, fleet: newFleet(), patience: passesBeforeReserve,
+		limits: l, entries: map[scale.RequestID]*entry{}, recent: make([]*entry, 64), fleet: newFleet(), patience: passesBeforeReserve,
 	}
 }
 
@@ -109,15 +111,15 @@ func New(l Limits) *Queue {
 // ignored.
 func (q *Queue) Arrive(r scale.Request, now time.Time) []Effect {
 	q.begin(now)
-	if _, known := q.entries[r.ID]; known {
+	if q.known(r.ID) != nil {
 		return q.effects
 	}
-	e := q.newEntry(r, now)
+	e := q.newEntry(&r, now)
 	if q.draining {
 		q.refuse(e, GoingDown)
 		return q.effects
 	}
-	q.entries[r.ID] = e
+	q.know(e)
 	if q.held == 0 {
 		if to := q.fleet.find(e.need(), nil); to != nil {
 			q.send(e, to)
@@ -135,7 +137,7 @@ func (q *Queue) Cancel(id scale.RequestID, now time.Time) []Effect { return q.en
 func (q *Queue) Finish(id scale.RequestID, now time.Time) []Effect { return q.end(id, now) }
 
 func (q *Queue) end(id scale.RequestID, now time.Time) []Effect {
-	e := q.entries[id]
+	e := q.known(id)
 	if e != nil { // first, so that no effect speaks of it any more
 		q.leave(e, now)
 		q.forget(e)
@@ -150,7 +152,7 @@ func (q *Queue) end(id scale.RequestID, now time.Time) []Effect {
 // longer work that others wait for, and makes room for the next one's.
 func (q *Queue) Begun(id scale.RequestID, now time.Time) []Effect {
 	q.begin(now)
-	if e := q.entries[id]; e != nil && e.replica != nil && !e.begun {
+	if e := q.known(id); e != nil && e.replica != nil && !e.begun {
 		q.fleet.begun(e.replica, e)
 		q.release(now)
 	}
@@ -162,7 +164,7 @@ func (q *Queue) Begun(id scale.RequestID, now time.Time) []Effect {
 // accepted already. How often a request may be retried is the driver's to say.
 func (q *Queue) Retry(id scale.RequestID, now time.Time) []Effect {
 	q.begin(now)
-	e := q.entries[id]
+	e := q.known(id)
 	if e == nil || e.replica == nil {
 		return q.effects
 	}
