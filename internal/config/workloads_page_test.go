@@ -55,21 +55,21 @@ func workloadsPage(t *testing.T) string {
 
 // keysOf lists the keys of a form and of the forms in it.
 func keysOf(form reflect.Type) []string {
-	var all []string
-	switch form.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Map:
+	if kind := form.Kind(); kind == reflect.Pointer || kind == reflect.Slice || kind == reflect.Map {
 		return keysOf(form.Elem())
-	case reflect.Struct:
-		if form == reflect.TypeFor[nodesForm]() {
-			return keysOf(reflect.TypeFor[changesForm]())
+	}
+	if form == reflect.TypeFor[nodesForm]() {
+		form = reflect.TypeFor[changesForm]()
+	}
+	if form.Kind() != reflect.Struct {
+		return nil
+	}
+	var all []string
+	for field := range form.Fields() {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" {
+			all = append(all, name)
 		}
-		for field := range form.Fields() {
-			if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" {
-				all = append(all, name)
-			}
-			all = append(all, keysOf(field.Type)...)
-		}
-	default:
+		all = append(all, keysOf(field.Type)...)
 	}
 	return all
 }
