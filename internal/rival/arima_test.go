@@ -68,8 +68,8 @@ func TestARIMAUsesADayAndNightBetterThanItsMean(t *testing.T) {
 	draw := rand.New(rand.NewPCG(3, 4))
 	a := &arima{}
 	squares, variance, n := 0.0, 0.0, 0
-	for i := range 960 {
-		x := 1000 + 500*math.Sin(2*math.Pi*float64(i)/480) + 20*draw.NormFloat64()
+	for i := range 480 {
+		x := 1000 + 500*math.Sin(2*math.Pi*float64(i)/240) + 20*draw.NormFloat64()
 		if i > 100 {
 			miss := x - a.next()
 			squares, variance, n = squares+miss*miss, variance+(x-1000)*(x-1000), n+1

@@ -28,6 +28,7 @@ func skyServe() Rival {
 		Source: "skypilot-org/skypilot, sky/serve/autoscalers.py at 4b81f5d0",
 		Knob:   "target_qps_per_replica as a share of what one replica serves",
 		Grid:   []float64{0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 1},
+		Spot:   true,
 		New:    func(s Setting) Policy { return newSky(s) },
 	}
 }
