@@ -1,7 +1,9 @@
 // Package engine is the time that a model server takes: continuous batching,
 // one iteration after another, as vLLM's V1 scheduler does it. It knows no
 // clock; whoever drives it, a simulation or an emulated server in real time,
-// lets the time of each iteration pass.
+// lets the time of each iteration pass. Engine goes from iteration to
+// iteration, for an emulated server that emits every token; Stepper is the same
+// from event to event, for a simulation.
 //
 // An iteration takes Profile.IterationTime of what is in it: first a decode
 // step of every request that has its first token, then prompt tokens in order

@@ -21,9 +21,8 @@ type world struct {
 	ended  int
 }
 
-func newWorld(tb testing.TB, replicas int) *world {
+func newWorld(tb testing.TB, list []arrival, replicas int) *world {
 	tb.Helper()
-	list := enterprise(50_000, float64(7*replicas), 1)
 	return &world{tb: tb, list: list, period: list[len(list)-1].at, load: make([]int, replicas)}
 }
 
@@ -89,10 +88,10 @@ func (s *steppers) request() {
 	s.next[i] = s.list[i].Next()
 }
 
-func newSteppers(tb testing.TB, profile scale.Profile, replicas int) *steppers {
+func newSteppers(tb testing.TB, profile scale.Profile, list []arrival) *steppers {
 	tb.Helper()
-	s := &steppers{world: newWorld(tb, replicas)}
-	for range replicas {
+	s := &steppers{world: newWorld(tb, list, sixReplicas)}
+	for range sixReplicas {
 		s.list = append(s.list, engine.NewStepper(profile))
 		s.next = append(s.next, engine.Never)
 	}
@@ -122,37 +121,59 @@ func (e *engines) request() {
 	}
 }
 
-// BenchmarkStepper is a request's life on six replicas of W1: its arrival, its
-// first and its last token.
-func BenchmarkStepper(b *testing.B) {
-	s := newSteppers(b, a100(), 6)
-	s.ended = 0
-	b.ReportAllocs()
-	for b.Loop() {
-		s.request()
+const sixReplicas = 6
+
+// w1 is an hour and more of workload W1 for six replicas.
+func w1() []arrival { return enterprise(100_000, 7*sixReplicas, 1) }
+
+// long is as much work in prompts ten times as long, which take many
+// iterations each.
+func long() []arrival {
+	list := enterprise(100_000, 1.0*sixReplicas, 1)
+	for i := range list {
+		list[i].work.PromptTokens = 2000 + 8*list[i].work.PromptTokens
 	}
-	b.ReportMetric(float64(s.list[0].State(s.at()).Running), "running")
+	return list
+}
+
+// BenchmarkStepper is a request's life on six replicas: its arrival, its first
+// and its last token.
+func BenchmarkStepper(b *testing.B) {
+	for name, list := range map[string][]arrival{"w1": w1(), "long prompts": long()} {
+		b.Run(name, func(b *testing.B) {
+			s := newSteppers(b, a100(), list)
+			b.ReportAllocs()
+			for b.Loop() {
+				s.request()
+			}
+			b.ReportMetric(float64(s.list[0].State(s.at()).Running), "running")
+		})
+	}
 }
 
 // BenchmarkEngine is the same by plain iteration.
 func BenchmarkEngine(b *testing.B) {
-	e := &engines{world: newWorld(b, 6)}
-	for range 6 {
-		e.list = append(e.list, &plain{engine: engine.New(a100())})
+	for name, list := range map[string][]arrival{"w1": w1(), "long prompts": long()} {
+		b.Run(name, func(b *testing.B) {
+			e := &engines{world: newWorld(b, list, sixReplicas)}
+			for range sixReplicas {
+				e.list = append(e.list, &plain{engine: engine.New(a100())})
+			}
+			for range 20_000 {
+				e.request()
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				e.request()
+			}
+			b.ReportMetric(float64(e.list[0].running()), "running")
+		})
 	}
-	for range 20_000 {
-		e.request()
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		e.request()
-	}
-	b.ReportMetric(float64(e.list[0].running()), "running")
 }
 
 func TestASteppersRequestDoesNotAllocate(t *testing.T) {
-	s := newSteppers(t, a100(), 6)
-	if got := testing.AllocsPerRun(20_000, func() { s.request() }); got > 0 {
+	s := newSteppers(t, a100(), w1())
+	if got := testing.AllocsPerRun(20_000, s.request); got > 0 {
 		t.Errorf("%v allocations per request", got)
 	}
 }
