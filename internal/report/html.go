@@ -1,8 +1,9 @@
 package report
 
 import (
+	"bytes"
 	"crypto/sha256"
-	_ "embed" // the page's parts
+	"embed"
 	"encoding/base64"
 	"fmt"
 	"html/template"
@@ -11,21 +12,20 @@ import (
 	"strings"
 )
 
-// The parts of the page. uPlot (MIT) is vendored by tools/vendor-uplot.sh.
-var (
-	//go:embed assets/page.html.tmpl
-	pageHTML string
-	//go:embed assets/page.css
-	pageCSS string
-	//go:embed assets/page.js
-	pageScript string
-	//go:embed assets/uplot.iife.min.js
-	uplotScript string
-	//go:embed assets/uplot.min.css
-	uplotCSS string
-	//go:embed assets/uplot.LICENSE
-	uplotLicence string
-)
+// assets are the parts of the page. uPlot (MIT) is vendored by
+// tools/vendor-uplot.sh.
+//
+//go:embed assets
+var assets embed.FS
+
+// part returns one of the assets.
+func part(name string) string {
+	text, err := assets.ReadFile("assets/" + name)
+	if err != nil {
+		panic(err) // it is compiled in
+	}
+	return string(text)
+}
 
 // WriteHTML writes the result as one HTML file that needs nothing else: tables
 // and a scatter without a script, and with one charts of the series that open
@@ -34,11 +34,15 @@ var (
 // decisions of a workload are told, so that the file stays below some 10 MB.
 // A workload without a Series has no charts.
 func WriteHTML(w io.Writer, s Scaling, series []Series) error {
-	page, err := template.New("page").Parse(pageHTML)
+	page, err := template.New("page").Parse(part("page.html.tmpl"))
 	if err != nil {
 		return fmt.Errorf("parse the page: %w", err)
 	}
-	if err := page.Execute(w, newView(s, series)); err != nil {
+	var b bytes.Buffer // so that a failure leaves nothing half-written
+	if err := page.Execute(&b, newView(s, series)); err != nil {
+		return fmt.Errorf("make the page: %w", err)
+	}
+	if _, err := b.WriteTo(w); err != nil {
 		return fmt.Errorf("write the page: %w", err)
 	}
 	return nil
@@ -73,13 +77,13 @@ func figure(n Number, text string) cell {
 }
 
 func newView(s Scaling, series []Series) view {
-	library := "/*\nuPlot\n" + uplotLicence + "*/\n" + uplotScript
+	library, script := "/*\nuPlot\n"+part("uplot.LICENSE")+"*/\n"+part("uplot.iife.min.js"), part("page.js")
 	v := view{
 		Title: s.Title, About: aboutAll(s), Command: s.Command, Failures: s.Failures,
-		Policy:  "default-src 'none'; style-src 'unsafe-inline'; script-src " + hash(library) + " " + hash(pageScript),
-		CSS:     template.CSS(uplotCSS + "\n" + pageCSS), //nolint:gosec // both are ours
-		Library: template.JS(library),                    //nolint:gosec // ours
-		Script:  template.JS(pageScript),                 //nolint:gosec // ours
+		Policy:  "default-src 'none'; style-src 'unsafe-inline'; script-src " + hash(library) + " " + hash(script),
+		CSS:     template.CSS(part("uplot.min.css") + "\n" + part("page.css")), //nolint:gosec // both are ours
+		Library: template.JS(library),                                          //nolint:gosec // ours
+		Script:  template.JS(script),                                           //nolint:gosec // ours
 	}
 	for _, t := range s.Targets {
 		v.Targets = append(v.Targets, targetRow{Name: t.Name, Aim: aim(t), Found: found(t), Note: t.Note, Met: t.Met})

@@ -74,8 +74,8 @@ type Policy struct {
 	WorstTenMinutes Number `json:"worst_ten_minutes"` // the least attainment of any ten minutes, over all seeds
 	CostPer1kGood   Number `json:"cost_per_1k_good"`  // US dollars
 	Knob            Knob   `json:"knob"`
-	MemoryBytes     int    `json:"memory_bytes"`  // the largest, of one model; 0 where it is not measured
-	PeakReplicas    int    `json:"peak_replicas"` // the largest
+	MemoryBytes     int    `json:"memory_bytes"`    // the largest, of one model; 0 where it is not measured
+	PeakReplicas    int    `json:"peak_replicas"`   // the largest
 	DownsInFaults   int    `json:"downs_in_faults"` // scale-downs while signals were absent, stale or lying
 	Seeds           []Seed `json:"seeds"`
 	Wall            Number `json:"wall_s"`         // all seeds together

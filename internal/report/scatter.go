@@ -37,7 +37,8 @@ type point struct {
 const (
 	scatterWidth, scatterHeight = 720.0, 380.0
 	leastMissed                 = 1e-4 // the top of the plane
-	labelSize                   = 6.7  // width of a letter
+	leastRatio, mostRatio       = 0.01, 10_000
+	labelSize                   = 6.7 // width of a letter
 )
 
 // newScatter returns false where no policy has a place.
@@ -45,7 +46,7 @@ func newScatter(w Workload) (scatter, bool) {
 	s := scatter{Width: scatterWidth, Height: scatterHeight, Left: 72, Right: scatterWidth - 16, Top: 16, Bottom: scatterHeight - 48}
 	var shown []Policy
 	for _, p := range Ranked(w.Policies) {
-		if p.Ratio.Known() && p.Ratio > 0 && p.Attainment.Known() {
+		if p.Ratio >= leastRatio && p.Ratio <= mostRatio && p.Attainment.Known() {
 			shown = append(shown, p)
 		} else {
 			s.Missing++
@@ -69,10 +70,10 @@ func newScatter(w Workload) (scatter, bool) {
 	if w.Objective.Known() {
 		s.Objective, s.ObjectiveText = s.up(float64(w.Objective)), "objective "+Percent(w.Objective)
 	}
-	best, _ := BestRival(w.Policies)
+	best, met := BestRival(w.Policies)
 	for _, p := range shown {
 		s.Points = append(s.Points, point{
-			X: round(across(float64(p.Ratio))), Y: s.up(float64(p.Attainment)), Own: p.Own(), Met: p.ObjectiveMet, Best: p.Name == best.Name,
+			X: round(across(float64(p.Ratio))), Y: s.up(float64(p.Attainment)), Own: p.Own(), Met: p.ObjectiveMet, Best: met && p.Name == best.Name,
 			Title: fmt.Sprintf("%s: %s good, %s times the clairvoyant fleet", p.Name, Percent(p.Attainment), times(p.Ratio)),
 		})
 	}
@@ -135,7 +136,7 @@ func (s scatter) label(policies []Policy) {
 			if at.anchor == "end" {
 				b.left, b.right = b.left-size, b.right-size
 			}
-			if b.left < s.Left || b.right > s.Right || b.top < s.Top || b.bottom > s.Bottom || s.covers(taken, i, b) {
+			if b.left < s.Left || b.right > s.Right || b.top < s.Top || b.bottom > s.Bottom || covers(taken, i, b) {
 				continue
 			}
 			p.Label, p.Anchor, p.LabelX, p.LabelY = text, at.anchor, round(p.X+at.dx), round(p.Y+at.dy)
@@ -146,7 +147,7 @@ func (s scatter) label(policies []Policy) {
 }
 
 // covers says whether the box meets another one than its own point's.
-func (s scatter) covers(taken []box, own int, b box) bool {
+func covers(taken []box, own int, b box) bool {
 	for i, other := range taken {
 		if i != own && b.meets(other) {
 			return true

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ type section struct {
 	About, Verdict string
 	Rows           []policyRow
 	Seeds          []seedRow
-	Factors        []string // by how much the truth differed, a seed each
+	Factors        string // by how much the truth differed
 	Scatter        scatter
 	HasScatter     bool
 	Data           *packed // nil without charts
@@ -36,7 +37,7 @@ type section struct {
 // policyRow is one policy in a section's table.
 type policyRow struct {
 	Name, Knob, Lost          string
-	Own, Met, Best            bool
+	Self, Own, Met, Best      bool
 	Good, Worst, Cost         cell
 	Ratio, Same, Per1k        cell
 	Hours, Actions, Reversals cell
@@ -101,7 +102,7 @@ func spark(values []float64) string {
 	var b strings.Builder
 	for i, v := range cells {
 		if Number(v).Known() && v >= 0 {
-			fmt.Fprintf(&b, "%.1f,%.1f ", float64(i)*120/float64(len(cells)), 23-22*v/most)
+			fmt.Fprintf(&b, "%.1f,%.1f ", float64(i)*120/float64(len(cells)), 23-22*(v/most))
 		}
 	}
 	return strings.TrimSpace(b.String())
@@ -118,7 +119,7 @@ func named(policies []Policy, name string) (Policy, bool) {
 func newSection(id string, w Workload, s *Series, told int) section {
 	v := section{ID: id, Name: w.Name, What: w.What, About: about(w), Verdict: verdict(w)}
 	policies := Ranked(w.Policies)
-	best, _ := BestRival(w.Policies)
+	best, met := BestRival(w.Policies)
 	most := 0.0
 	for _, p := range policies {
 		if p.GPUHours.Total.Known() {
@@ -127,7 +128,7 @@ func newSection(id string, w Workload, s *Series, told int) section {
 	}
 	for _, p := range policies {
 		row := newPolicyRow(p)
-		row.Best = p.Name == best.Name
+		row.Best = met && p.Name == best.Name
 		row.Bar = bars(p.GPUHours, most)
 		v.Rows = append(v.Rows, row)
 		if len(p.Seeds) < 2 {
@@ -137,9 +138,7 @@ func newSection(id string, w Workload, s *Series, told int) section {
 			v.Seeds = append(v.Seeds, newSeedRow(p.Name, seed))
 		}
 	}
-	for _, truth := range w.Truths {
-		v.Factors = append(v.Factors, factors(truth))
-	}
+	v.Factors = factors(w.Truths)
 	v.Scatter, v.HasScatter = newScatter(w)
 	if s != nil {
 		v.Data = packSeries(w, *s, told)
@@ -158,7 +157,7 @@ func newPolicyRow(p Policy) policyRow {
 		memory = figure(kib, short(kib))
 	}
 	return policyRow{
-		Name: p.Name, Knob: knob(p.Knob), Lost: lost(p.Outcomes), Own: p.Own(), Met: p.ObjectiveMet,
+		Name: p.Name, Knob: knob(p.Knob), Lost: lost(p.Outcomes), Self: p.Name == Penstock, Own: p.Own(), Met: p.ObjectiveMet,
 		Good: figure(p.Attainment, Percent(p.Attainment)), Worst: figure(p.WorstTenMinutes, Percent(p.WorstTenMinutes)),
 		Cost: figure(p.Cost, amount(p.Cost)), Ratio: figure(p.Ratio, times(p.Ratio)), Same: figure(p.RatioSame, times(p.RatioSame)),
 		Per1k: figure(p.CostPer1kGood, amount(p.CostPer1kGood)), Hours: figure(p.GPUHours.Total, short(p.GPUHours.Total)),
@@ -184,8 +183,8 @@ func bars(h Hours, most float64) []bar {
 		hours Number
 	}{{scale.Serving, h.Serving}, {scale.IdleTime, h.Idle}, {scale.Loading, h.Loading}, {scale.DrainingTime, h.Draining}} {
 		if part.hours.Known() && part.hours > 0 && most > 0 {
-			width := math.Round(1000*float64(part.hours)/most) / 10
-			out = append(out, bar{Kind: part.kind, Width: min(100, width), Title: fmt.Sprintf("%s %s", part.kind, short(part.hours))})
+			width := math.Round(1000*min(1, float64(part.hours)/most)) / 10
+			out = append(out, bar{Kind: part.kind, Width: width, Title: fmt.Sprintf("%s %s", part.kind, short(part.hours))})
 		}
 	}
 	return out
@@ -213,16 +212,19 @@ func lost(t Tally) string {
 	return strings.Join(parts, ", ")
 }
 
-func factors(t Truth) string {
-	var names []string
-	for name := range t.Factors {
-		names = append(names, name)
+// factors says by how much the truth differed in each seed.
+func factors(truths []Truth) string {
+	var seeds []string
+	for _, t := range truths {
+		var parts []string
+		for _, variant := range slices.Sorted(maps.Keys(t.Factors)) {
+			parts = append(parts, variant+" "+times(t.Factors[variant])+" times")
+		}
+		if len(parts) > 0 {
+			seeds = append(seeds, fmt.Sprintf("seed %d: %s", t.Seed, strings.Join(parts, ", ")))
+		}
 	}
-	slices.Sort(names)
-	for i, name := range names {
-		names[i] = fmt.Sprintf("%s %s times", name, times(t.Factors[name]))
-	}
-	return fmt.Sprintf("seed %d: %s", t.Seed, strings.Join(names, ", "))
+	return strings.Join(seeds, "; ")
 }
 
 // verdict is what the workload says in a few sentences.
@@ -280,7 +282,11 @@ func signed(n Number) string {
 	if n < 0 {
 		sign = "−"
 	}
-	return fmt.Sprintf("%s%.1f %%", sign, math.Abs(100*float64(n)))
+	percent := math.Abs(100 * float64(n))
+	if percent >= 10_000 {
+		return sign + short(Number(percent)) + " %"
+	}
+	return fmt.Sprintf("%s%.1f %%", sign, percent)
 }
 
 // several writes how many there are of a thing.
@@ -315,17 +321,28 @@ func packSeries(w Workload, s Series, told int) *packed {
 		Bin: bin, Step: min(bin, 60), Bins: f.bins, Objective: w.Objective,
 		Demand: f.extremes(s.Demand), Need: f.extremes(s.Need), Policies: []packedPolicy{}, Told: packTold(s, told),
 	}
-	best, _ := BestRival(w.Policies)
-	for i, policy := range Ranked(w.Policies) {
+	rival := firstRival(w.Policies)
+	for _, policy := range Ranked(w.Policies) {
 		at := slices.IndexFunc(s.Policies, func(p PolicySeries) bool { return p.Name == policy.Name })
 		if at < 0 {
 			continue
 		}
 		from := s.Policies[at]
 		p.Policies = append(p.Policies, packedPolicy{
-			Name: policy.Name, Own: policy.Own(), Shown: policy.Name == Penstock || policy.Name == best.Name || best.Name == "" && i == 0,
+			Name: policy.Name, Own: policy.Own(), Shown: policy.Name == Penstock || policy.Name == rival,
 			Ready: f.extremes(from.Ready), Attainment: f.shares(from.Good, from.Judged), Held: f.most(from.Held), Cost: f.cumulative(from.Cost),
 		})
 	}
 	return p
+}
+
+// firstRival names the rival that the charts show at first: the best, or the
+// cheapest where none meets the objective.
+func firstRival(policies []Policy) string {
+	for _, p := range Ranked(policies) {
+		if !p.Own() {
+			return p.Name
+		}
+	}
+	return ""
 }

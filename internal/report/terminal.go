@@ -45,10 +45,11 @@ func block(b *strings.Builder, w Workload) {
 	policies := Ranked(w.Policies)
 	for _, p := range policies {
 		t.Rows = append(t.Rows, []string{
-			mark(p), clip(plain(p.Name), 26), percents(p.Attainment), percents(p.WorstTenMinutes), amount(p.Cost), times(p.Ratio), times(p.RatioSame),
+			mark(p), plain(p.Name), percents(p.Attainment), percents(p.WorstTenMinutes), amount(p.Cost), times(p.Ratio), times(p.RatioSame),
 			short(p.GPUHours.Total), short(p.ActionsPerHour), short(p.Reversals), short(p.Decision.Mean),
 		})
 	}
+	t.clip(1)
 	lines := strings.SplitAfter(t.text(), "\n")
 	fmt.Fprint(b, lines[0])
 	for i, p := range policies {
@@ -146,16 +147,38 @@ func targets(b *strings.Builder, all []Target) {
 		return
 	}
 	met := 0
-	t := Table{Head: []string{"target", "", "aimed at", "found", ""}}
+	t := Table{Head: []string{"target", "", "aimed at", "found"}}
 	for _, target := range all {
 		verdict := "missed"
 		if target.Met {
 			verdict = "met"
 			met++
 		}
-		t.Rows = append(t.Rows, []string{clip(plain(target.Name), 44), verdict, aim(target), found(target), clip(plain(target.Note), 20)})
+		t.Rows = append(t.Rows, []string{plain(target.Name), verdict, aim(target), found(target)})
 	}
-	fmt.Fprintf(b, "\nTargets met: %d of %d\n%s", met, len(all), t.text())
+	t.clip(0)
+	lines := strings.SplitAfter(t.text(), "\n")
+	fmt.Fprintf(b, "\nTargets met: %d of %d\n%s", met, len(all), lines[0])
+	for i, target := range all {
+		fmt.Fprint(b, lines[i+1])
+		if target.Note != "" {
+			fmt.Fprintln(b, clip("  "+plain(target.Note), Columns))
+		}
+	}
+}
+
+// clip cuts the cells of one column so that a line fits into Columns.
+func (t Table) clip(column int) {
+	widths, _ := t.columns()
+	room := Columns - len(gap)*(len(widths)-1)
+	for i, w := range widths {
+		if i != column {
+			room -= w
+		}
+	}
+	for _, row := range t.Rows {
+		row[column] = clip(row[column], room)
+	}
 }
 
 // text is the table as a string.

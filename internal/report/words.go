@@ -32,6 +32,9 @@ func percents(n Number) string {
 	if !n.Known() {
 		return None
 	}
+	if math.Abs(float64(n)) > 10 { // no share
+		return short(n * 100)
+	}
 	const float = 1e-6 // 0.57 × 10,000 falls short of 5,700 by less
 	return fmt.Sprintf("%.2f", math.Floor(float64(n)*10_000+float)/100)
 }
@@ -133,7 +136,7 @@ func withUnit(text, unit string) string {
 	if unit == "" {
 		return text
 	}
-	return text + " " + plain(unit)
+	return text + " " + clip(plain(unit), 12)
 }
 
 // Latency writes a time as it is compared with an objective.

@@ -91,6 +91,8 @@
 
   const increments = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600];
 
+  const whole = [1, 2, 5].flatMap((n) => [0, 1, 2, 3, 4, 5, 6].map((e) => n * 10 ** e)).sort((a, b) => a - b);
+
   class Charts {
     constructor(section) {
       this.section = section;
@@ -98,7 +100,7 @@
       this.place = section.querySelector(".charts");
       this.data = JSON.parse(section.querySelector("script.data").textContent);
       this.end = this.data.bins * this.data.bin;
-      this.at = 0;
+      this.at = null;
       this.plots = [];
     }
 
@@ -115,6 +117,9 @@
         name: p.name, own: p.own, shown: false, look: null, ready: steps(p.ready, this.per), attainment: unpack(p.attainment), held: unpack(p.held), cost: unpack(p.cost),
       }));
       this.lines.forEach((line, i) => { if (d.policies[i].shown) this.choose(line, true); });
+      this.needed = this.need.length > 0;
+      // Where no address says otherwise it opens at the peak.
+      this.at ??= this.fine[this.demand.reduce((most, v, i) => v > this.demand[most] ? i : most, 0)] || 0;
       this.place.hidden = false;
       this.place.append(this.chips(), this.stage());
       this.draw();
@@ -135,7 +140,13 @@
     chips() {
       const set = el("fieldset", {class: "chips"}, el("legend", {}, "Policies in the charts (× misses the objective)"));
       const missed = new Set([...this.section.querySelectorAll("tbody tr")].filter((r) => r.querySelector(".missed")).map((r) => r.querySelector("th").dataset.v));
-      for (const line of this.lines) {
+      if (this.needed) {
+        const box = el("input", {type: "checkbox"});
+        box.checked = true;
+        box.addEventListener("change", () => { this.needed = box.checked; this.draw(); });
+        set.append(el("label", {}, box, swatch(needLook, 3), "clairvoyant need"));
+      }
+      for (const line of [...this.lines].sort((a, b) => b.shown - a.shown)) {
         const box = el("input", {type: "checkbox"});
         box.checked = line.shown;
         const mark = el("span", {});
@@ -151,7 +162,7 @@
 
     stage() {
       const figure = (title) => {
-        const readout = el("output", {});
+        const readout = el("span", {class: "readout"});
         const plot = el("div", {class: "plot"});
         return {node: el("figure", {}, el("figcaption", {}, title, readout), plot), plot, readout};
       };
@@ -185,21 +196,22 @@
 
     // ——— charts ———
 
-    draw() {
-      const kept = this.plots.length ? [this.plots[0].scales.x.min, this.plots[0].scales.x.max] : null;
+    draw(width) {
+      this.width = width;
+      const kept = this.shown();
       this.plots.forEach((p) => p.destroy());
       const shown = this.lines.filter((l) => l.shown);
       shown.sort((a, b) => a.own - b.own); // Penstock is drawn last, on top
       const line = (of, pick, extra) => ({values: pick(of), look: of.look, name: of.name, width: of.own ? 2.5 : 1.6, ...extra});
       const stepped = uPlot.paths.stepped({align: 1});
-      const need = this.need.length ? [{values: this.need, look: needLook, name: "clairvoyant need", width: 1.4, paths: stepped, fill: true}] : [];
+      const need = this.needed ? [{values: this.need, look: needLook, name: "clairvoyant need", width: 1.4, paths: stepped, fill: true}] : [];
       this.plots = [
         this.plot(0, this.fine, [{values: this.demand, look: ["--ink", []], name: "", width: 1.2, fill: true, paths: stepped}], {write: number}),
         this.plot(1, this.fine, [...need, ...shown.map((l) => line(l, (l) => l.ready, {paths: stepped}))], {write: number}),
-        this.plot(2, this.x, shown.map((l) => line(l, (l) => l.attainment)), {write: percent, share: true}),
+        this.plot(2, this.x, shown.map((l) => line(l, (l) => l.attainment, {paths: stepped})), {write: percent, share: true}),
         this.plot(3, this.x, shown.map((l) => line(l, (l) => l.cost)), {write: dollars}),
       ];
-      if (kept) this.plots.forEach((p) => p.setScale("x", {min: kept[0], max: kept[1]}));
+      if (kept[0] > 0 || kept[1] < this.end) this.plots.forEach((p) => p.setScale("x", {min: kept[0], max: kept[1]}));
     }
 
     plot(index, x, lines, {write, share}) {
@@ -207,14 +219,15 @@
       const axis = {stroke: style("--quiet"), grid: {stroke: style("--grid"), width: 1}, ticks: {show: false}, font: "12px system-ui, sans-serif"};
       const last = index === 3;
       const options = {
-        width: Math.max(200, figure.plot.clientWidth), height: last || index === 0 ? 140 : 180,
+        width: this.width || Math.max(200, figure.plot.clientWidth), height: last || index === 0 ? 140 : 180,
         padding: [8, 8, last ? 0 : 4, 0],
         legend: {show: false},
-        cursor: {y: false, points: {size: 6}, drag: {x: true, y: false}, sync: {key: this.section.id, scales: ["x", null]}},
+        // A value holds from its time on: the pointer reads the bin that it is in.
+        cursor: {y: false, dataIdx: (u, s, i, t) => i > 0 && x[i] > t ? i - 1 : i, points: {size: 6}, drag: {x: true, y: false}, sync: {key: this.section.id, scales: ["x", null]}},
         scales: {x: {time: false, range: (u, min, max) => [min ?? 0, max ?? this.end]}, y: {range: (u, min, max) => this.extent(min, max, share)}},
         axes: [
-          {...axis, incrs: increments, space: 70, size: 26, values: (u, splits, a, b, incr) => splits.map((t) => incr >= 86400 || t % 86400 === 0 ? "day " + (t / 86400 + 1) : clock(t))},
-          {...axis, size: 62, space: 34, values: (u, splits) => splits.map((v) => share ? +(v * 100).toFixed(2) + " %" : index === 3 ? "$" + (+v.toFixed(4)) : String(+v.toFixed(4)))},
+          {...axis, incrs: increments, space: 70, size: 30, gap: 8, values: (u, splits, a, b, incr) => splits.map((t) => incr >= 86400 || t % 86400 === 0 ? "day " + (t / 86400 + 1) : clock(t))},
+          {...axis, size: 62, space: 34, incrs: index === 1 ? whole : undefined, values: (u, splits) => splits.map((v) => share ? +(v * 100).toFixed(2) + " %" : index === 3 ? "$" + (+v.toFixed(4)) : String(+v.toFixed(4)))},
         ],
         series: [{}, ...lines.map((l) => ({
           stroke: style(l.look[0]), dash: l.look[1].length ? l.look[1] : undefined, width: l.width, paths: l.paths,
@@ -256,8 +269,15 @@
         c.beginPath(); c.moveTo(left, y); c.lineTo(left + width, y); c.stroke();
         c.setLineDash([]);
         c.font = 11 * ratio + "px system-ui, sans-serif";
-        c.textAlign = "left"; c.textBaseline = "top";
-        c.fillText("objective " + percent(this.data.objective), left + 4 * ratio, y + 3 * ratio);
+        c.textAlign = "left";
+        c.textBaseline = "top";
+        const text = "objective " + percent(this.data.objective);
+        c.fillStyle = style("--paper");
+        c.globalAlpha = 0.8;
+        c.fillRect(left + 2 * ratio, y + 2 * ratio, c.measureText(text).width + 4 * ratio, 13 * ratio);
+        c.globalAlpha = 1;
+        c.fillStyle = style("--bad");
+        c.fillText(text, left + 4 * ratio, y + 3 * ratio);
       }
       if (index === 1) {
         c.fillStyle = style("--own");
@@ -288,10 +308,16 @@
       this.plots.forEach((p, i) => p.setSize({width: Math.max(200, this.figures[i].plot.clientWidth), height: p.height}));
     }
 
+    // shown is the span that the charts show.
+    shown() {
+      const {min, max} = this.plots.length ? this.plots[0].scales.x : {};
+      return [min ?? 0, max ?? this.end];
+    }
+
     // zoom shows so many times what is shown now, around the chosen minute; 0
     // shows everything.
     zoom(times) {
-      const {min, max} = this.plots[0].scales.x;
+      const [min, max] = this.shown();
       const wide = Math.max((max - min) * times, this.data.bin * 6);
       let from = this.at - wide / 2, to = this.at + wide / 2;
       if (times === 0 || wide >= this.end) { from = 0; to = this.end; }
@@ -328,7 +354,7 @@
       const i = this.last(minute + d.step);
       this.before.disabled = this.last(minute) < 0;
       this.after.disabled = i + 1 >= d.told.at.length;
-      const {min, max} = this.plots[0].scales.x;
+      const [min, max] = this.shown();
       if (this.at < min || this.at > max) this.zoom(1);
       this.plots.forEach((p) => p.redraw(false));
       if (chosen) history.replaceState(null, "", "#" + encodeURIComponent(this.name) + "@" + Math.floor(this.at));
@@ -346,10 +372,10 @@
       if (shown.length) {
         const body = el("tbody");
         for (const l of shown) {
-          body.append(el("tr", {}, el("th", {scope: "row"}, swatch(l.look, l.own ? 4 : 3), " " + l.name), el("td", {}, pair(l.ready, number)),
-            el("td", {}, percent(l.attainment[bin])), el("td", {}, number(l.held[bin])), el("td", {}, dollars(l.cost[bin]))));
+          body.append(el("tr", {class: "name"}, el("th", {scope: "rowgroup", colspan: 4}, swatch(l.look, l.own ? 4 : 3), " " + l.name)),
+            el("tr", {}, el("td", {}, pair(l.ready, number)), el("td", {}, percent(l.attainment[bin])), el("td", {}, number(l.held[bin])), el("td", {}, dollars(l.cost[bin]))));
         }
-        const head = el("tr", {}, ...["Policy", "Ready", "Good", "Waiting", "Spent"].map((t) => el("th", {scope: "col"}, t)));
+        const head = el("tr", {}, ...["Ready", "Good", "Waiting", "Spent"].map((t) => el("th", {scope: "col"}, t)));
         nodes.push(el("table", {}, el("thead", {}, head), body));
       }
       if (this.lines.some((l) => l.own)) nodes.push(...this.decision(minute));
@@ -414,7 +440,15 @@
     for (const e of entries) if (e.isIntersecting) all.find((c) => c.section === e.target).build();
   }, {rootMargin: "800px"});
   all.forEach((c) => watch.observe(c.section));
-  addEventListener("beforeprint", () => { all.forEach((c) => { c.build(); c.fit(); }); });
+  // On paper the page is light, and as wide as paper.
+  addEventListener("beforeprint", () => {
+    document.documentElement.classList.add("printing");
+    all.forEach((c) => { c.build(); c.draw(660); });
+  });
+  addEventListener("afterprint", () => {
+    document.documentElement.classList.remove("printing");
+    all.forEach((c) => c.draw());
+  });
 
   // #W1@3600 opens that workload at that second.
   function address() {
@@ -427,7 +461,7 @@
     charts.at = t;
     charts.build();
     charts.open(t);
-    charts.section.scrollIntoView();
+    charts.section.scrollIntoView({behavior: "instant"});
   }
   addEventListener("hashchange", address);
   address();
