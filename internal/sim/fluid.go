@@ -164,16 +164,15 @@ func (f Fluid) price(a scale.Accelerator, c scale.CapacityType) float64 {
 	return least
 }
 
-// advance runs on to the first decision that is not before an instant, and says
-// whether the end is reached.
-func (s *fluidRun) advance(at time.Duration) bool {
+// advance runs on to the first decision that is not before an instant, or to
+// the end.
+func (s *fluidRun) advance(at time.Duration) {
 	end := s.fluid.span()
 	every := max(s.policy.Every(), time.Second)
 	for s.now < min(at, end) {
 		s.decide()
 		s.until(min(s.now+every, end))
 	}
-	return s.now >= end
 }
 
 // outflow is what has become of a run.

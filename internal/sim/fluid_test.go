@@ -235,6 +235,7 @@ func TestTuneAgreesWithRunningEveryKnob(t *testing.T) {
 			if len(r.Grid) == 0 {
 				t.Skip("it has no knob")
 			}
+			r.Grid = []float64{r.Grid[0], r.Grid[len(r.Grid)/2], r.Grid[len(r.Grid)-1]}
 			var best sim.Tuning
 			for i, knob := range r.Grid {
 				s := f.Setting

@@ -19,7 +19,8 @@ type Tuning struct {
 // the model's objective; where none is, that with the smallest late share. All
 // knobs are run side by side, and always on goes the one that would be the
 // cheapest (then, the least late) if from here on it paid for no more than
-// serving what arrives: the first to reach the end is the answer.
+// serving what arrives: one that has reached the end and is still that is the
+// answer (A*; Hart, Nilsson and Raphael 1968).
 func (f Fluid) Tune(r rival.Rival) Tuning {
 	grid := r.Grid
 	if len(grid) == 0 {
@@ -35,21 +36,25 @@ func (f Fluid) Tune(r rival.Rival) Tuning {
 		open = append(open, run)
 	}
 	stride := max(f.Bin, f.span()/100)
-	budget := (1 - f.Setting.Model.SLO.Objective) * open[0].total
+	budget := (1 - f.Setting.Model.SLO.Objective + 1e-9) * open[0].total // rounding is not lateness
+	end := f.span()
 	for len(open) > 0 {
 		i := leastOf(open, func(s *fluidRun) float64 { return s.cost + s.cheapest*left(s.now, budget-s.late) })
-		run := open[i]
-		if run.late > budget {
+		switch run := open[i]; {
+		case run.late > budget:
 			open, failed = slices.Delete(open, i, i+1), append(failed, run)
-		} else if run.advance(run.now + stride) {
+		case run.now == end:
 			return Tuning{Knob: run.knob, Met: true, Outflow: run.outflow()}
+		default:
+			run.advance(run.now + stride)
 		}
 	}
 	for {
 		run := failed[leastOf(failed, func(s *fluidRun) float64 { return s.late })]
-		if run.advance(run.now + stride) {
+		if run.now == end {
 			return Tuning{Knob: run.knob, Outflow: run.outflow()}
 		}
+		run.advance(run.now + stride)
 	}
 }
 
