@@ -348,3 +348,50 @@ func TestWholeBenchmarkFitsIntoTenMegabytes(t *testing.T) {
 		}
 	}
 }
+
+func TestVerdictOfAWorkload(t *testing.T) {
+	own := report.Policy{Name: report.Penstock, Attainment: 0.995, Cost: 90, Ratio: 1.05, ObjectiveMet: true}
+	missed := own
+	missed.Attainment, missed.ObjectiveMet = 0.98, false
+	keda := report.Policy{Name: "keda", Attainment: 0.991, Cost: 120, Ratio: 1.4, ObjectiveMet: true}
+	cheap := report.Policy{Name: "cheap", Attainment: 0.99, Cost: 80, Ratio: report.Unknown(), ObjectiveMet: true}
+	poor := report.Policy{Name: "poor", Attainment: 0.5, Cost: 10, Ratio: 0.1}
+	met := "Penstock met the objective: 99.50 % good for $90.00, 1.05 times the clairvoyant fleet."
+	for want, policies := range map[string][]report.Policy{
+		met + " The cheapest rival that met it is keda: $120.00, 1.40 times the clairvoyant fleet. Penstock cost 25.0 % less.": {keda, own, poor},
+		met + " The cheapest rival that met it is cheap: $80.00. Penstock cost 12.5 % more.":                                   {keda, cheap, own},
+		met + " No rival met it.": {own, poor},
+		met:                       {own},
+		"Penstock missed the objective: 98.00 % good for $90.00, 1.05 times the clairvoyant fleet. No rival met it.": {missed, poor},
+		"The cheapest policy that met the objective is cheap: $80.00.":                                               {keda, cheap},
+		"No policy met the objective.": {poor},
+		"No policy ran to its end.":    nil,
+	} {
+		page, _ := pages(t, report.Scaling{Workloads: []report.Workload{{Name: "W1", Objective: 0.99, Policies: policies}}})
+		if !strings.Contains(page, `<p class="verdict">`+want+`</p>`) {
+			_, after, _ := strings.Cut(page, `<p class="verdict">`)
+			said, _, _ := strings.Cut(after, "</p>")
+			t.Errorf("%q, want %q", said, want)
+		}
+	}
+}
+
+func TestScatterHasEveryPolicyThatHasAPlace(t *testing.T) {
+	s := report.Scaling{Workloads: []report.Workload{{Name: "W1", Objective: 0.99, Policies: []report.Policy{
+		{Name: report.Penstock, Attainment: 0.995, Ratio: 1, ObjectiveMet: true},
+		{Name: "keda", Attainment: 1, Ratio: 8, ObjectiveMet: true},
+		{Name: "poor", Attainment: 0, Ratio: 0.7},
+		{Name: "no-bound", Attainment: 0.99, Ratio: report.Unknown(), ObjectiveMet: true},
+		{Name: "same-place", Attainment: 0.995, Ratio: 1, ObjectiveMet: true},
+	}}}}
+	page, _ := pages(t, s)
+	drawn := page[strings.Index(page, "<figure"):strings.Index(page, "</figure>")]
+	for _, want := range []string{"<title>penstock: 99.50 % good, 1.00 times", "<title>keda: 100.00 %", "<title>poor: 0.00 %", ">penstock</text>", ">same-place</text>", "objective 99.00 %", "1 without a ratio"} {
+		if !strings.Contains(drawn, want) {
+			t.Errorf("the scatter lacks %q", want)
+		}
+	}
+	if n := strings.Count(drawn, `<g class="point`); n != 4 {
+		t.Errorf("%d points of 4", n)
+	}
+}

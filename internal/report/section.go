@@ -264,7 +264,7 @@ func beside(own, rival Policy) string {
 	switch {
 	case !more.Known():
 		return ""
-	case math.Abs(float64(more)) < 0.0005:
+	case signed(more) == "0.0 %":
 		return "Penstock cost the same."
 	case more < 0:
 		return fmt.Sprintf("Penstock cost %s less.", strings.TrimPrefix(signed(more), "−"))
@@ -283,6 +283,9 @@ func signed(n Number) string {
 		sign = "−"
 	}
 	percent := math.Abs(100 * float64(n))
+	if percent < 0.05 {
+		return "0.0 %"
+	}
 	if percent >= 10_000 {
 		return sign + short(Number(percent)) + " %"
 	}

@@ -1,6 +1,8 @@
-// Package report renders results as plain text for people: tables whose
-// columns line up and lines drawn with blocks. It uses no colour and moves no
-// cursor, so that what it writes is the same in a terminal, a file and a log.
+// Package report renders results. Plain text for people has tables whose
+// columns line up and lines drawn with blocks; it uses no colour and moves no
+// cursor, so that it is the same in a terminal, a file and a log. A comparison
+// of scaling policies (Scaling) is written as text, as JSON and as one HTML
+// file that needs nothing else.
 package report
 
 import (

@@ -465,4 +465,5 @@
   }
   addEventListener("hashchange", address);
   address();
+  if (all.length) all[0].build(); // it is in sight, or soon is
 })();
