@@ -256,30 +256,28 @@ func (r *run) used(accelerator string, capacity scale.CapacityType, pool string)
 // price returns what a replica costs per hour: as offered in its zone, else
 // the best offer.
 func (r *run) price(t *target, zone string) float64 {
+	gpus := float64(t.variant.Accelerator.Count)
 	best, found := 0.0, false
 	for _, o := range r.world.Offerings {
-		if o.Accelerator != t.variant.Accelerator.Type || o.Capacity != t.Capacity {
-			continue
-		}
-		if zone != "" && o.Zone == zone {
-			best, found = o.PricePerHour, true
-			break
-		}
-		if !found || o.PricePerHour < best {
+		switch {
+		case o.Accelerator != t.variant.Accelerator.Type || o.Capacity != t.Capacity:
+		case zone != "" && o.Zone == zone:
+			return o.PricePerHour * gpus
+		case !found || o.PricePerHour < best:
 			best, found = o.PricePerHour, true
 		}
 	}
-	return best * float64(t.variant.Accelerator.Count)
+	return best * gpus
 }
 
 // fault lets a quota begin or end and a Governor restart.
 func (r *run) fault() {
 	f := &r.world.Faults
 	for i, q := range f.Quota {
-		switch r.now {
-		case q.Start:
+		if r.now == q.Start {
 			r.limits[i] = r.leave(q.Share)
-		case q.End:
+		}
+		if r.now == q.End {
 			r.limits[i] = nil
 		}
 	}

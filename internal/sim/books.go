@@ -79,18 +79,15 @@ func (b *books) double() {
 	b.length *= 2
 }
 
-// ended counts a request by its arrival.
-func (b *books) ended(arrived time.Duration, outcome scale.Outcome, good bool) {
+// ended counts a request by its arrival, in the bin that is returned.
+func (b *books) ended(arrived time.Duration, outcome scale.Outcome) *bin {
 	b.outcomes[outcome]++
 	bin := &b.bins[arrived/b.length]
 	if outcome != scale.Cancelled {
 		b.judged++
 		bin.judged++
 	}
-	if good {
-		b.good++
-		bin.good++
-	}
+	return bin
 }
 
 // spread adds what a target's replicas came to since it was last called.

@@ -37,7 +37,7 @@ type Quota struct {
 type sight int
 
 const (
-	clear sight = iota + 1
+	truthful sight = iota + 1
 	missing
 	stale
 	lying
@@ -55,7 +55,7 @@ func (f *Faults) sight(now time.Duration) sight {
 			}
 		}
 	}
-	return clear
+	return truthful
 }
 
 // next returns when a quota begins or ends or a restart is due, after now.

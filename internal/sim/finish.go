@@ -86,18 +86,8 @@ func (w World) check() error {
 		if i > 0 && s.Model.Name <= w.Services[i-1].Model.Name {
 			wrong("models %q and %q are not in order", w.Services[i-1].Model.Name, s.Model.Name)
 		}
-		if len(s.Model.Variants) == 0 || len(s.Truths) != len(s.Model.Variants) {
-			wrong("model %q has %d variants and %d truths", s.Model.Name, len(s.Model.Variants), len(s.Truths))
-		}
-		for _, v := range s.Model.Variants {
-			if len(v.Capacities) == 0 {
-				wrong("variant %q of model %q can be had as nothing", v.Name, s.Model.Name)
-			}
-		}
-		for i, t := range s.Truths {
-			if err := t.Boot.check(); err != nil {
-				wrong("boot of variant %d of model %q: %w", i, s.Model.Name, err)
-			}
+		if err := s.check(); err != nil {
+			wrong("model %q %w", s.Model.Name, err)
 		}
 	}
 	for _, z := range w.Zones {
@@ -106,6 +96,21 @@ func (w World) check() error {
 		}
 	}
 	return errors.Join(append(faults, w.Faults.check())...)
+}
+
+func (s Service) check() error {
+	if len(s.Model.Variants) == 0 || len(s.Truths) != len(s.Model.Variants) {
+		return fmt.Errorf("has %d variants and %d truths", len(s.Model.Variants), len(s.Truths))
+	}
+	for i, v := range s.Model.Variants {
+		if len(v.Capacities) == 0 {
+			return fmt.Errorf("has a variant %q that can be had as nothing", v.Name)
+		}
+		if err := s.Truths[i].Boot.check(); err != nil {
+			return fmt.Errorf("boots variant %q with %w", v.Name, err)
+		}
+	}
+	return nil
 }
 
 func (b Boot) check() error {

@@ -18,6 +18,7 @@ const (
 
 // meter is what a gateway would have measured of one model.
 type meter struct {
+	asks     bool          // as Service.Asks
 	since    time.Duration // previous Traffic
 	arrivals int
 	newest   time.Duration // latest arrival; −1 before the first
@@ -74,11 +75,11 @@ func (r *ring) mean() float64 { return float64(r.sum) / float64(max(1, r.n)) }
 
 // arrived takes in a request and returns how many tokens admission expects of
 // its reply, going by those before.
-func (m *meter) arrived(f *flight, asks bool) int {
+func (m *meter) arrived(f *flight) int {
 	m.arrivals++
 	m.newest = f.arrived
 	m.prompts.put(f.request.PromptTokens)
-	if !asks {
+	if !m.asks {
 		return m.expected
 	}
 	limit := f.request.OutputTokens
@@ -90,9 +91,9 @@ func (m *meter) arrived(f *flight, asks bool) int {
 }
 
 // finished takes in a request that ended well.
-func (m *meter) finished(f *flight, asks bool) {
+func (m *meter) finished(f *flight) {
 	m.outputs.ended++
-	if asks {
+	if m.asks {
 		m.asked.put(f.request.OutputTokens)
 		m.came.put(f.request.OutputTokens)
 	}
@@ -157,9 +158,8 @@ func (l *latency) add(f *flight, concurrency float64, e experience, random *rand
 	}
 }
 
-// take returns what was gathered and starts anew. Models without tokens show
-// neither first token nor pace.
-func (l *latency) take(at time.Time, tokens bool) scale.Latency {
+// take returns what was gathered and starts anew.
+func (l *latency) take(at time.Time) scale.Latency {
 	if l.requests == 0 {
 		return scale.Latency{}
 	}
@@ -175,11 +175,9 @@ func (l *latency) take(at time.Time, tokens bool) scale.Latency {
 		}
 		return quantile(room[:len(l.kept)], 0.5)
 	}
+	out.TTFT = median(func(e *experience) time.Duration { return e.ttft })
+	out.TPOT = median(func(e *experience) time.Duration { return e.tpot })
 	out.Service = median(func(e *experience) time.Duration { return e.service })
-	if tokens {
-		out.TTFT = median(func(e *experience) time.Duration { return e.ttft })
-		out.TPOT = median(func(e *experience) time.Duration { return e.tpot })
-	}
 	*l = latency{kept: l.kept[:0]}
 	return out
 }

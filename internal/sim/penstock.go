@@ -20,7 +20,7 @@ type penstock struct {
 func (p *penstock) Every() time.Duration { return p.every }
 
 // Poked implements Heeder: its loop ticks at every poke.
-func (p *penstock) Poked(Poke) bool { return true }
+func (*penstock) Poked(Poke) bool { return true }
 
 // Decide implements Governor.
 func (p *penstock) Decide(s scale.Snapshot) scale.Decision {

@@ -16,6 +16,7 @@ type target struct {
 	service *service
 	variant scale.Variant
 	truth   *Truth
+	sigma   float64          // of the truth's service times, where there are no tokens
 	limit   scale.Allocation // the newest decided
 
 	backoff

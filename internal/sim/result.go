@@ -80,23 +80,23 @@ func (r Result) Attainment() (float64, bool) {
 	return float64(r.Good) / float64(r.Judged), true
 }
 
-// Usages returns the usages that Hours are split into.
+// usages returns the usages that Hours are split into.
 func usages() []scale.Usage {
 	return []scale.Usage{scale.Serving, scale.IdleTime, scale.Loading, scale.DrainingTime}
 }
 
 const usageCount = int(scale.DrainingTime) + 1
 
-// tenMinutes is the window of WorstTenMinutes, and leastShare how much of an
+// worstOver is the window of WorstTenMinutes, and leastShare how much of an
 // average one's requests a window must hold to count.
 const (
-	tenMinutes = 10 * time.Minute
+	worstOver  = 10 * time.Minute
 	leastShare = 0.01
 )
 
 // worst returns the attainment of the worst window.
 func worst(minutes []Minute, bin time.Duration) float64 {
-	width := int((tenMinutes + bin - 1) / bin)
+	width := int((worstOver + bin - 1) / bin)
 	total := 0
 	for _, m := range minutes {
 		total += m.Judged

@@ -56,7 +56,7 @@ func (g *Rivals) Decide(s scale.Snapshot) scale.Decision {
 	for i := range s.Models {
 		state := &s.Models[i]
 		if p := g.Policies[state.Model.Name]; p != nil {
-			d.Changes = append(d.Changes, changes(state, p.Decide(s.Now, *state))...)
+			d.Changes = append(d.Changes, changes(state, state.Model.Replicas, p.Decide(s.Now, *state))...)
 		}
 	}
 	g.limits.decide(s, &d)
@@ -76,48 +76,65 @@ func (g *Rivals) Restart() {
 // limits keeps the batch limits of a Governor that decides counts alone. They
 // are the data plane's and survive a restart.
 type limits struct {
-	memory  autoscaler.Memory
-	decided time.Time
+	memories map[string]autoscaler.Memory // by model
+	decided  time.Time
 }
 
-// decide adds Plans to a Decision when limits are due. The Plans want what the
-// Changes do.
+// decide adds Plans to a Decision when limits are due: of every model, or of
+// those alone at which something happened. The Plans want what the Changes do.
 func (l *limits) decide(s scale.Snapshot, d *scale.Decision) {
 	if !l.decided.IsZero() && s.Now.Sub(l.decided) < limitsEvery {
 		return
 	}
 	l.decided = s.Now
-	var own scale.Decision
-	own, l.memory = autoscaler.Step(s, l.memory)
-	d.Plans, d.Forecasts, d.Budgets, d.Alerts = own.Plans, own.Forecasts, own.Budgets, own.Alerts
-	for i := range d.Plans {
-		p := &d.Plans[i]
-		p.Required, p.CostPerHour, p.Reasons = 0, 0, nil
-		for j := range p.Allocations {
-			a := &p.Allocations[j]
-			a.Replicas, a.CostPerHour = 0, 0
-			for _, c := range d.Changes {
-				if c.Target == a.Target {
-					a.Replicas = c.To
-				}
-			}
+	if l.memories == nil {
+		l.memories = map[string]autoscaler.Memory{}
+	}
+	all := s.Models
+	for i := range all {
+		memory, known := l.memories[all[i].Model.Name]
+		if known && idle(&all[i]) {
+			continue
+		}
+		s.Models = all[i : i+1]
+		var own scale.Decision
+		own, l.memories[all[i].Model.Name] = autoscaler.Step(s, memory)
+		for _, p := range own.Plans {
+			d.Plans = append(d.Plans, wanted(p, d.Changes))
 		}
 	}
 }
 
+// idle says whether nothing was measured of a model that could move its limits.
+func idle(m *scale.ModelState) bool {
+	d := m.Demand
+	return d.Arrivals.Value == 0 && d.Held.Value == 0 && d.InFlight.Value == 0 &&
+		!slices.ContainsFunc(m.Replicas, func(r scale.Replica) bool { return r.Load.Latency.Requests > 0 })
+}
+
+// wanted is a Plan with the counts of Changes.
+func wanted(p scale.Plan, changes []scale.Change) scale.Plan {
+	p.Required, p.CostPerHour, p.Reasons = 0, 0, nil
+	for i := range p.Allocations {
+		a := &p.Allocations[i]
+		a.Replicas, a.CostPerHour = 0, 0
+		for _, c := range changes {
+			if c.Target == a.Target {
+				a.Replicas = c.To
+			}
+		}
+	}
+	return p
+}
+
 // changes makes what a rival wants of a model into Changes, sorted by target.
-func changes(state *scale.ModelState, wants []rival.Want) []scale.Change {
-	bounds := state.Model.Replicas
+func changes(state *scale.ModelState, bounds scale.Range, wants []rival.Want) []scale.Change {
 	var out []scale.Change
 	total := 0
 	for _, v := range state.Model.Variants {
 		for _, capacity := range v.Capacities {
 			c := scale.Change{Target: scale.ScaleTarget{Model: state.Model.Name, Variant: v.Name, Capacity: capacity}}
-			for _, r := range state.Replicas {
-				if r.Target == c.Target && r.Serving() {
-					c.From++
-				}
-			}
+			c.From = len(serving(state, c.Target))
 			for _, w := range wants {
 				if w.Target == c.Target {
 					c.Want += max(0, w.Replicas)
@@ -128,11 +145,13 @@ func changes(state *scale.ModelState, wants []rival.Want) []scale.Change {
 			out = append(out, c)
 		}
 	}
-	if total < bounds.Min && len(out) > 0 {
-		// To where the rival has most, else to the first.
-		most := slices.IndexFunc(out, func(c scale.Change) bool {
-			return c.To == slices.MaxFunc(out, func(a, b scale.Change) int { return cmp.Compare(a.To, b.To) }).To
-		})
+	if total < bounds.Min { // to where the rival has most
+		most := 0
+		for i := range out {
+			if out[i].To > out[most].To {
+				most = i
+			}
+		}
 		out[most].To += bounds.Min - total
 	}
 	for i := range out {
@@ -150,18 +169,23 @@ func changes(state *scale.ModelState, wants []rival.Want) []scale.Change {
 // not Ready, then the newest.
 // (kubernetes v1.34 pkg/controller/controller_utils.go, ActivePodsWithRanks)
 func victims(state *scale.ModelState, t scale.ScaleTarget, n int) []scale.ReplicaID {
-	var serving []scale.Replica
-	for _, r := range state.Replicas {
-		if r.Target == t && r.Serving() {
-			serving = append(serving, r)
-		}
-	}
-	slices.SortFunc(serving, func(a, b scale.Replica) int {
+	all := serving(state, t)
+	slices.SortFunc(all, func(a, b *scale.Replica) int {
 		return cmp.Or(cmp.Compare(a.Phase, b.Phase), b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID))
 	})
 	ids := make([]scale.ReplicaID, n)
 	for i := range ids {
-		ids[i] = serving[i].ID
+		ids[i] = all[i].ID
 	}
 	return ids
+}
+
+func serving(state *scale.ModelState, t scale.ScaleTarget) []*scale.Replica {
+	var all []*scale.Replica
+	for i := range state.Replicas {
+		if r := &state.Replicas[i]; r.Target == t && r.Serving() {
+			all = append(all, r)
+		}
+	}
+	return all
 }

@@ -75,14 +75,14 @@ func newRun(w World) *run {
 	r.heed, _ = w.Governor.(Heeder)
 	for i := range w.Services {
 		s := &service{Service: w.Services[i], run: r, index: i, woken: -1}
-		s.meter.newest = -1
+		s.meter.newest, s.meter.asks = -1, s.Asks
 		s.queue = newQueue(s.Model.SLO, maxHeld, maxHeldBytes)
 		r.services, r.byName[s.Model.Name] = append(r.services, s), s
 		for j, v := range s.Model.Variants {
 			for _, capacity := range v.Capacities {
 				t := &target{
 					ScaleTarget: scale.ScaleTarget{Model: s.Model.Name, Variant: v.Name, Capacity: capacity},
-					service:     s, variant: v, truth: &s.Truths[j],
+					service:     s, variant: v, truth: &s.Truths[j], sigma: serviceSigma(s.Truths[j].Profile.Service),
 				}
 				s.targets = append(s.targets, t)
 				r.targets, r.byTarget[t.ScaleTarget] = append(r.targets, t), t
@@ -225,7 +225,7 @@ func (r *run) arrive(q scale.Request) error {
 	r.books.bins[r.books.bin(at)].arrivals++
 	f := &r.flights[key]
 	*f = flight{request: q, service: s, seq: r.seq, arrived: at}
-	q.ID, q.OutputTokens = scale.RequestID(key), s.meter.arrived(f, s.Asks)
+	q.ID, q.OutputTokens = scale.RequestID(key), s.meter.arrived(f)
 	s.act(s.queue.Arrive(q, r.clock()))
 	r.settle(s)
 	return nil
@@ -300,13 +300,14 @@ func (r *run) timerOf(m *replica) int32 {
 func (r *run) end(key uint32, served scale.Served) {
 	f := &r.flights[key]
 	served.Streamed = f.service.Model.SLO.Tokens()
-	good := f.service.Model.SLO.Good(served)
-	if good {
+	in := r.books.ended(f.arrived, served.Outcome)
+	if f.service.Model.SLO.Good(served) {
+		r.books.good++
+		in.good++
 		f.service.meter.good++
 	} else {
 		f.service.meter.bad++
 	}
-	r.books.ended(f.arrived, served.Outcome, good)
 	if r.world.Ended != nil {
 		r.world.Ended(f.request, served)
 	}

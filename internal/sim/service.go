@@ -25,7 +25,6 @@ type service struct {
 	targets []*target
 	members []*replica // not Gone, by birth
 	births  int
-	sigma   float64 // of service times, for models without tokens
 
 	meter    meter
 	tokens   int // of the replies of replicas that are gone
@@ -110,8 +109,8 @@ func (s *service) send(key uint32, m *replica) {
 	r := s.run
 	f := &r.flights[key]
 	job := engine.Work{Key: key, PromptTokens: f.request.PromptTokens, OutputTokens: f.request.OutputTokens}
-	if s.sigma > 0 {
-		job.Service = max(1, lognormal(r.service.at(uint64(s.index), uint64(f.request.ID)), m.target.truth.Profile.Service.Mean, s.sigma))
+	if sigma := m.target.sigma; sigma > 0 {
+		job.Service = max(1, lognormal(r.service.at(uint64(s.index), uint64(f.request.ID)), m.target.truth.Profile.Service.Mean, sigma))
 	}
 	if err := m.engine.Add(job, r.now); err != nil {
 		// As a real engine answers what it could never serve.
@@ -158,7 +157,7 @@ func (s *service) finished(key uint32) {
 	m.latency.add(f, concurrency, experience{
 		ttft: f.arrived + f.ttft - f.sent, tpot: served.TPOT(), service: r.now - f.sent,
 	}, r.samples)
-	s.meter.finished(f, s.Asks)
+	s.meter.finished(f)
 	s.act(s.queue.Finish(scale.RequestID(key), r.clock()))
 	r.end(key, served)
 }

@@ -24,10 +24,9 @@ func (g *static) Decide(s scale.Snapshot) scale.Decision {
 	d := scale.Decision{At: s.Now}
 	for i := range s.Models {
 		state := &s.Models[i]
-		state.Model.Replicas = scale.Range{Max: max(g.n, state.Model.Replicas.Max)}
 		v := state.Model.Variants[0]
 		want := rival.Want{Target: scale.ScaleTarget{Model: state.Model.Name, Variant: v.Name, Capacity: v.Capacities[0]}, Replicas: g.n}
-		d.Changes = append(d.Changes, changes(state, []rival.Want{want})...)
+		d.Changes = append(d.Changes, changes(state, scale.Range{Max: g.n}, []rival.Want{want})...)
 	}
 	g.limits.decide(s, &d)
 	return d

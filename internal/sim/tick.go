@@ -63,7 +63,7 @@ func (s *service) see(state *scale.ModelState, sees sight) {
 		for j, m := range s.members {
 			state.Replicas[j].Load = m.last
 		}
-	case clear, lying:
+	case truthful, lying:
 		span := s.run.now - s.meter.since
 		tokens := s.tokens
 		for j, m := range s.members {
@@ -99,7 +99,10 @@ func (s *service) load(m *replica, out *scale.Load, span time.Duration) int {
 		out.Busy = scale.Observe(min(1, float64(st.Busy-m.worked)/float64(span)), at)
 		m.worked = st.Busy
 	}
-	out.Latency = m.latency.take(at, s.Model.SLO.Tokens())
+	out.Latency = m.latency.take(at)
+	if !s.Model.SLO.Tokens() { // no client sees a first token or a pace
+		out.Latency.TTFT, out.Latency.TPOT = 0, 0
+	}
 	return st.Tokens
 }
 
