@@ -16,7 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
+	"github.com/penstock/penstock/internal/rival"
+	"go.uber.org/zap" //nolint:depguard // the logger that Knative's code takes
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	autoscalingv1alpha1 "knative.dev/serving/pkg/apis/autoscaling/v1alpha1"
@@ -24,8 +25,6 @@ import (
 	"knative.dev/serving/pkg/autoscaler/config/autoscalerconfig"
 	"knative.dev/serving/pkg/autoscaler/metrics"
 	"knative.dev/serving/pkg/autoscaler/scaling"
-
-	"github.com/penstock/penstock/internal/rival"
 )
 
 const tick = 2 * time.Second // tickInterval of pkg/autoscaler/scaling
@@ -111,8 +110,10 @@ func compare(t *testing.T, batch, start int, boot time.Duration, series func(at 
 		if valid != theirs.ScaleValid || scale.Desired != int(theirs.DesiredPodCount) || scale.ExcessBurst != int(theirs.ExcessBurstCapacity) {
 			t.Fatalf("at %d s, %d of %d Ready: we say %+v (%t), Knative %+v", at, r.ready, fleet, scale, valid, theirs)
 		}
-		seen.note(scale.Desired, fleet, valid)
-		if valid {
+		if !valid {
+			seen.invalid++
+		} else {
+			seen.note(scale.Desired, fleet)
 			fleet, booting = r.follow(fleet, scale.Desired, now.Add(boot), booting)
 		}
 		for half := range 2 {
@@ -147,10 +148,8 @@ func (r *revision) follow(fleet, desired int, readyAt time.Time, booting []time.
 	return fleet, booting
 }
 
-func (c *course) note(desired, fleet int, valid bool) {
+func (c *course) note(desired, fleet int) {
 	switch {
-	case !valid:
-		c.invalid++
 	case desired == 0 && fleet > 0:
 		c.zeros++
 	case desired > 0 && fleet == 0:
@@ -160,7 +159,7 @@ func (c *course) note(desired, fleet int, valid bool) {
 	case desired < fleet:
 		c.falls++
 	}
-	if valid && desired >= 2*max(1, fleet) {
+	if desired >= 2*max(1, fleet) {
 		c.jumps++
 	}
 	c.most = max(c.most, desired)

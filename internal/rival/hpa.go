@@ -23,7 +23,7 @@ func hpaConcurrency() Rival {
 		Knob: "share of B* per replica", Grid: shareGrid(),
 		New: func(s Setting) Policy {
 			// One sample late: a series scraped every 30 s is 15 s old on average.
-			return newHPA(s, &hpaTotal{target: concurrencyTarget(s, 0.7), line: delayed[scale.Observation]{lag: 1}})
+			return newHPA(s, &hpaTotal{target: concurrencyTarget(s), line: delayed[scale.Observation]{lag: 1}})
 		},
 	}
 }
@@ -73,10 +73,10 @@ func shareGrid() []float64 {
 
 func percentGrid() []float64 { return []float64{10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95} }
 
-// concurrencyTarget is a share of B* in thousandths, as a manifest would say
-// it: quantities round up.
-func concurrencyTarget(s Setting, shipped float64) int64 {
-	return max(1, int64(math.Ceil(knobOr(s, shipped)*float64(max(1, s.Batch))*1000)))
+// concurrencyTarget is the knob's share of B*, or 70 % of it, in thousandths as a
+// manifest would say it: quantities round up.
+func concurrencyTarget(s Setting) int64 {
+	return max(1, int64(math.Ceil(knobOr(s, kpaUtilisation)*float64(max(1, s.Batch))*1000)))
 }
 
 // hpa is a HorizontalPodAutoscaler on the Deployment of one target.

@@ -21,7 +21,7 @@ func kedaScaler() Rival {
 		Source: "kedacore/keda 8b4f083, pkg/scaling/executor and prometheus scaler; defaults of a ScaledObject",
 		Knob:   "share of B* per replica", Grid: shareGrid(),
 		New: func(s Setting) Policy {
-			metric := &hpaTotal{target: concurrencyTarget(s, 0.7), nullIsZero: true, line: delayed[scale.Observation]{lag: 1}}
+			metric := &hpaTotal{target: concurrencyTarget(s), nullIsZero: true, line: delayed[scale.Observation]{lag: 1}}
 			return &keda{hpa: newHPA(s, metric), metric: metric, min: rangeOf(s, s.Target, 0).Min}
 		},
 	}
@@ -68,7 +68,7 @@ func (k *keda) poll(now time.Time) {
 		}
 		k.lastActive = now
 	case *spec > 0 && k.min == 0:
-		if k.lastActive.IsZero() || !k.lastActive.Add(kedaCooldown).After(now) {
+		if !k.lastActive.Add(kedaCooldown).After(now) {
 			*spec = 0
 		}
 	case *spec < k.min:

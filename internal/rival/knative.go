@@ -42,6 +42,7 @@ type knative struct {
 	bounds    scale.Range
 	decider   KPADecider
 	desired   int // the decider's last valid word; −1 before it
+	excess    int // and what it said of bursts
 	spec      int // replicas of the Deployment
 	condition kpaCondition
 	since     time.Time // of condition
@@ -56,21 +57,24 @@ func (*knative) Every() time.Duration { return kpaTick }
 func (k *knative) Decide(now time.Time, m scale.ModelState) []Want {
 	f := fleetOf(m, k.target)
 	ready := len(f.ready)
-	excess := -1
-	if k.condition == 0 {
+	if k.condition == 0 { // the revision was rolled out before
 		k.spec, k.since, k.proxied = f.size(), now, now
-		k.condition = kpaInactive
-		if k.spec > 0 {
-			k.condition = kpaActive // the revision was rolled out before
+		switch {
+		case ready > 0:
+			k.condition = kpaActive
+		case k.spec > 0 || k.bounds.Min > 0:
+			k.condition = kpaActivating
+		default:
+			k.condition = kpaInactive
 		}
 	}
 	k.record(now, m.Demand, ready)
 	if s, ok := k.decider.Scale(now, ready); ok {
-		k.desired, excess = s.Desired, s.ExcessBurst
+		k.desired, k.excess = s.Desired, s.ExcessBurst
 	}
 	want := k.reconcile(now)
 	switch {
-	case want > 0 && excess >= 0:
+	case want > 0 && k.excess >= 0:
 		k.proxied = time.Time{}
 	case k.proxied.IsZero():
 		k.proxied = now
@@ -116,21 +120,22 @@ func (k *knative) reconcile(now time.Time) int {
 			return 1
 		}
 	case kpaInactive:
-		if lasted >= kpaGrace || (!k.proxied.IsZero() && now.Sub(k.proxied) >= kpaGrace) {
+		if now.Sub(k.proxied) >= kpaGrace { // it is in the path since the revision is inactive, or longer
 			k.spec = 0
 		}
 	}
 	return 0
 }
 
-// mark sets the condition Active (computeActiveCondition of kpa/kpa.go).
+// mark sets the condition Active (computeActiveCondition of kpa/kpa.go), which
+// matters only where the minimum is 0.
 func (k *knative) mark(now time.Time, want, ready int) {
 	next := k.condition
 	switch {
 	case want == 0:
 		next = kpaInactive
 	case want < 0 && k.condition == kpaInactive:
-	case ready < max(1, k.bounds.Min):
+	case ready == 0:
 		next = kpaActivating
 	default:
 		next = kpaActive

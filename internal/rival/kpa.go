@@ -89,15 +89,20 @@ func (d *KPADecider) Scale(now time.Time, readyReplicas int) (KPAScale, bool) {
 // kpaWindow is a ring of buckets of one second. Times are Unix seconds.
 type kpaWindow struct {
 	buckets     []float64
-	first, last int64 // of records; zero before the first
+	first, last int64 // of records; last is long ago before the first
 	total       float64
 }
 
-func newKPAWindow(seconds int) kpaWindow { return kpaWindow{buckets: make([]float64, seconds)} }
+func newKPAWindow(seconds int) kpaWindow {
+	return kpaWindow{buckets: make([]float64, seconds), last: math.MinInt64 / 2}
+}
 
 func (w *kpaWindow) length() int64 { return int64(len(w.buckets)) }
 
-func (w *kpaWindow) bucket(at int64) *float64 { return &w.buckets[at%w.length()] }
+func (w *kpaWindow) bucket(at int64) *float64 {
+	n := w.length()
+	return &w.buckets[(at%n+n)%n] // a simulation may begin before 1970, by a second
+}
 
 // empty says whether nothing was recorded for longer than the window.
 func (w *kpaWindow) empty(now int64) bool {
