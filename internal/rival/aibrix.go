@@ -1,6 +1,7 @@
 package rival
 
 import (
+	"math"
 	"time"
 
 	"github.com/penstock/penstock/internal/scale"
@@ -82,8 +83,11 @@ func newAIBrix(s Setting) aibrix {
 func (*aibrix) Every() time.Duration { return 10 * time.Second }
 
 // scrape records the mean over the pods that answer. When none does, the
-// reconciliation fails and nothing is scaled: false.
-func (p *aibrix) scrape(now time.Time, f fleet) bool {
+// reconciliation fails and nothing is scaled: false. What our gateway holds
+// would run in the engines' batches under AIBrix alone: it is counted there, in
+// equal shares.
+func (p *aibrix) scrape(now time.Time, m scale.ModelState) bool {
+	f := fleetOf(m, p.target)
 	if !p.began {
 		p.began, p.want = true, inRange(f.size(), p.bounds)
 	}
@@ -94,7 +98,8 @@ func (p *aibrix) scrape(now time.Time, f fleet) bool {
 		}
 	}
 	if n > 0 {
-		p.metric.add(now, sum/float64(n))
+		held, _ := measured(m.Demand.Held)
+		p.metric.add(now, sum/float64(n)+math.Max(0, held)/float64(len(f.ready)))
 	}
 	return n > 0
 }
@@ -118,14 +123,13 @@ type apa struct {
 }
 
 func (p *apa) Decide(now time.Time, m scale.ModelState) []Want {
-	f := fleetOf(m, p.target)
-	if !p.scrape(now, f) {
+	if !p.scrape(now, m) {
 		return p.wants()
 	}
 	mean := p.metric.mean(now, p.metric.span)
 	ratio := mean / p.goal
 	if p.intended {
-		p.settle(now, p.guarded(ratio, len(f.ready)), p.history.most)
+		p.settle(now, p.guarded(ratio, len(fleetOf(m, p.target).ready)), p.history.most)
 	} else {
 		p.settle(now, p.scaled(ratio, ratio), p.history.least)
 	}

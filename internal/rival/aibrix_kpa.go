@@ -21,7 +21,7 @@ func aibrixKPA() Rival {
 type kpaAsShipped struct{ aibrix }
 
 func (p *kpaAsShipped) Decide(now time.Time, m scale.ModelState) []Want {
-	if !p.scrape(now, fleetOf(m, p.target)) {
+	if !p.scrape(now, m) {
 		return p.wants()
 	}
 	const panicThreshold = 2.0

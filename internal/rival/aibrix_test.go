@@ -147,11 +147,22 @@ func TestAIBrixSkipsPodsThatDoNotAnswer(t *testing.T) {
 	m.Replicas[0].Load.Running = g.at(14) // of the others two are silent and one is idle
 	m.Replicas[1].Load.Running, m.Replicas[2].Load.Running = scale.Observation{}, scale.Observation{}
 	p := newAIBrix(g.setting)
-	if !p.scrape(g.now, fleetOf(m, g.setting.Target)) {
+	if !p.scrape(g.now, m) {
 		t.Fatal("two pods answered")
 	}
 	if mean := p.metric.mean(g.now, aibrixStable); mean != 7 {
 		t.Errorf("the mean is %v, want that of the two that answered, 7", mean)
+	}
+}
+
+func TestWhatTheGatewayHoldsRunsAtAIBrixsPods(t *testing.T) {
+	total := 28.0
+	g := runningStage(chatSetting(1, 100), 4, &total)
+	g.demand.Held = g.at(20)
+	p := newAIBrix(g.setting)
+	p.scrape(g.now, g.state())
+	if mean := p.metric.mean(g.now, aibrixStable); mean != 12 {
+		t.Errorf("the mean is %v with 7 running at each of four pods and 20 held, want 12", mean)
 	}
 }
 

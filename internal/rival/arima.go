@@ -89,7 +89,8 @@ func (a *arima) choose() {
 }
 
 // arimaModel is one order with its parameters: p and q partial autocorrelations
-// through tanh, then the mean in units of the series' scale.
+// through tanh, then how far the mean is from the sample's, in units of the
+// series' spread.
 type arimaModel struct {
 	p, d, q int
 	mean    bool // of the differenced series; else 0
@@ -105,7 +106,7 @@ func bestModel(values []float64) *arimaModel {
 	best := &arimaModel{d: 1} // the last value again, where the series is too short for any other
 	least := math.Inf(1)
 	for _, m := range arimaOrders(d) {
-		m.start(values)
+		m.start()
 		if !m.estimable(values) {
 			continue
 		}
@@ -140,11 +141,10 @@ func (m *arimaModel) count() int { return len(m.params) + 1 }
 // estimable says whether AICc exists for so short a series.
 func (m *arimaModel) estimable(values []float64) bool { return len(values)-m.d-m.count()-1 > 0 }
 
-func (m *arimaModel) start(values []float64) {
+func (m *arimaModel) start() {
 	m.params = make([]float64, m.p+m.q)
 	if m.mean {
-		w, scale := m.differenced(values)
-		m.params = append(m.params, mean(w)/scale)
+		m.params = append(m.params, 0)
 	}
 }
 
@@ -153,9 +153,9 @@ func (m *arimaModel) refine(values []float64, steps int) {
 	if len(m.params) == 0 {
 		return
 	}
-	w, scale := m.differenced(values)
+	w := m.differenced(values)
 	m.params = compass(m.params, steps, func(x []float64) float64 {
-		squares, _ := m.residuals(x, w, scale)
+		squares, _ := m.residuals(x, w)
 		return squares
 	})
 }
@@ -188,16 +188,16 @@ func compass(x []float64, evaluations int, f func([]float64) float64) []float64 
 
 // criterion is Akaike's, corrected for short series (Hurvich and Tsai 1989).
 func (m *arimaModel) criterion(values []float64) float64 {
-	w, scale := m.differenced(values)
-	squares, _ := m.residuals(m.params, w, scale)
-	n, k := float64(len(w)), float64(m.count())
+	w := m.differenced(values)
+	squares, _ := m.residuals(m.params, w)
+	n, k := float64(len(w.values)), float64(m.count())
 	return n*math.Log(math.Max(squares/n, 1e-12)) + 2*k + 2*k*(k+1)/(n-k-1)
 }
 
 // forecast is one step beyond the values.
 func (m *arimaModel) forecast(values []float64) float64 {
-	w, scale := m.differenced(values)
-	_, next := m.residuals(m.params, w, scale)
+	w := m.differenced(values)
+	_, next := m.residuals(m.params, w)
 	n := len(values)
 	switch m.d {
 	case 0:
@@ -209,30 +209,36 @@ func (m *arimaModel) forecast(values []float64) float64 {
 	}
 }
 
-// differenced is the series that the model explains, and its scale.
-func (m *arimaModel) differenced(values []float64) ([]float64, float64) {
+// level is a series with its mean and standard deviation.
+type level struct {
+	values       []float64
+	mean, spread float64
+}
+
+// differenced is the series that the model explains.
+func (m *arimaModel) differenced(values []float64) level {
 	w := values
 	for range m.d {
 		w = diff(w)
 	}
-	centre, squares := mean(w), 0.0
+	l := level{values: w, mean: mean(w)}
+	squares := 0.0
 	for _, x := range w {
-		squares += (x - centre) * (x - centre)
+		squares += (x - l.mean) * (x - l.mean)
 	}
-	scale := math.Sqrt(squares / float64(max(1, len(w))))
-	if !(scale > 0) {
-		scale = 1
+	if l.spread = math.Sqrt(squares / float64(max(1, len(w)))); !(l.spread > 0) {
+		l.spread = 1
 	}
-	return w, scale
+	return l
 }
 
-// residuals returns the sum of squares in units of the scale, and the forecast
+// residuals returns the sum of squares in units of the spread, and the forecast
 // that follows. What comes before the series is its mean, without error.
-func (m *arimaModel) residuals(params, w []float64, scale float64) (squares, next float64) {
+func (m *arimaModel) residuals(params []float64, l level) (squares, next float64) {
 	phi, theta := stationary(params[:m.p]), stationary(params[m.p:m.p+m.q])
-	mu := 0.0
+	w, mu := l.values, 0.0
 	if m.mean {
-		mu = params[m.p+m.q] * scale
+		mu = l.mean + params[m.p+m.q]*l.spread
 	}
 	var e [arimaOrder]float64 // newest first
 	for t := 0; ; t++ {
@@ -249,7 +255,7 @@ func (m *arimaModel) residuals(params, w []float64, scale float64) (squares, nex
 			return squares, predicted
 		}
 		e[1], e[0] = e[0], w[t]-predicted
-		squares += e[0] / scale * e[0] / scale
+		squares += e[0] / l.spread * e[0] / l.spread
 	}
 }
 

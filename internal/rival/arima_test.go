@@ -81,6 +81,18 @@ func TestARIMAUsesADayAndNightBetterThanItsMean(t *testing.T) {
 	}
 }
 
+// TestARIMAOfANarrowBandFarFromZero: mean prompts of an interval, of which each
+// new one changes the spread of the few seen.
+func TestARIMAOfANarrowBandFarFromZero(t *testing.T) {
+	a := &arima{}
+	for i, x := range []float64{1092, 1069, 1093, 1083, 1155, 1243, 1189, 1162, 1044, 1243, 1080, 1208, 1153, 1129} {
+		a.add(x)
+		if got := a.next(); got < 1000 || got > 1300 {
+			t.Errorf("%v after %d means between 1044 and 1243", got, i+1)
+		}
+	}
+}
+
 func TestKPSSTellsAWalkFromALevel(t *testing.T) {
 	draw := rand.New(rand.NewPCG(5, 6))
 	level, walk, x := make([]float64, 300), make([]float64, 300), 0.0

@@ -120,7 +120,7 @@ func (p *dynamo) engines(m scale.ModelState) ([]engineLoad, bool) {
 	return loads, true
 }
 
-func (p *dynamo) tokensAt(r scale.Replica) (float64, bool) {
+func (p *dynamo) tokensAt(r *scale.Replica) (float64, bool) {
 	if !p.profile.Tokens() {
 		n, ok := runningAt(r)
 		return math.Max(0, n), ok

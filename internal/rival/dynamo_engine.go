@@ -40,7 +40,7 @@ func newDynamoEngine(s Setting, share float64) dynamoEngine {
 func (e *dynamoEngine) ready() bool { return e.capacity > 0 && e.mix.input > 0 && e.mix.output > 0 }
 
 // observe learns from what replicas report of the requests they finished.
-func (e *dynamoEngine) observe(replicas []scale.Replica, mix tokenMix) {
+func (e *dynamoEngine) observe(replicas []*scale.Replica, mix tokenMix) {
 	if mix.input > 0 && mix.output > 0 {
 		e.mix = mix
 	}

@@ -96,18 +96,18 @@ func TestDynamoLearnsThatEnginesAreSlowerThanTold(t *testing.T) {
 	e := slaEngine()
 	prefill, kv := e.steady(20, e.mix)
 	told := e.profile.IterationTime(prefill+20, kv)
-	r := scale.Replica{Load: scale.Load{Latency: scale.Latency{
+	r := &scale.Replica{Load: scale.Load{Latency: scale.Latency{
 		Requests: 5, Concurrency: 20, PromptTokens: 1000, OutputTokens: 200,
 		TPOT: time.Duration(1.3 * told * float64(time.Second)),
 	}}}
 	for range 4 {
-		e.observe([]scale.Replica{r}, e.mix)
+		e.observe([]*scale.Replica{r}, e.mix)
 	}
 	if e.factor != 1 {
 		t.Errorf("factor %v after four samples, want 1: five are the least", e.factor)
 	}
 	for range 100 {
-		e.observe([]scale.Replica{r}, e.mix)
+		e.observe([]*scale.Replica{r}, e.mix)
 	}
 	if math.Abs(e.factor-1.3) > 1e-6 || len(e.seen) != dynamoSamples {
 		t.Errorf("factor %v from %d samples, want 1.3 from %d", e.factor, len(e.seen), dynamoSamples)

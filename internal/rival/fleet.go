@@ -8,16 +8,16 @@ import (
 )
 
 // fleet is one target's replicas as a controller that asks the cluster counts
-// them: those that drain are gone for it.
+// them: those that drain are gone for it. It points into the ModelState.
 type fleet struct {
 	starting int
-	ready    []scale.Replica
+	ready    []*scale.Replica
 }
 
 func fleetOf(m scale.ModelState, t scale.ScaleTarget) fleet {
-	var f fleet
-	for _, r := range m.Replicas {
-		switch {
+	f := fleet{ready: make([]*scale.Replica, 0, len(m.Replicas))}
+	for i := range m.Replicas {
+		switch r := &m.Replicas[i]; {
 		case r.Target != t:
 		case r.Phase == scale.Starting:
 			f.starting++
@@ -49,7 +49,7 @@ func measured(o scale.Observation) (float64, bool) {
 
 // runningAt returns the requests that run at a replica by its engine, or where
 // the engine does not say by the gateway.
-func runningAt(r scale.Replica) (float64, bool) {
+func runningAt(r *scale.Replica) (float64, bool) {
 	if n, ok := measured(r.Load.Running); ok {
 		return n, true
 	}

@@ -199,3 +199,28 @@ func TestEveryRivalIsDescribed(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkDecide is one call of every rival for a fleet of 64 replicas.
+func BenchmarkDecide(b *testing.B) {
+	for _, r := range All() {
+		b.Run(r.Name, func(b *testing.B) {
+			s := chatSetting(1, 100)
+			g := newStage(s, 64)
+			d := dice{rand.New(rand.NewPCG(1, 2))}
+			load := d.load(g.now)
+			g.load = func(int) scale.Load { return load }
+			m := g.state()
+			p := r.New(s)
+			b.ReportAllocs()
+			for b.Loop() {
+				g.now = g.now.Add(p.Every())
+				m.Demand.Arrivals, m.Demand.ArrivalsOver, m.Demand.Held = g.at(40), p.Every(), g.at(3)
+				m.Demand.PromptTokens, m.Demand.OutputTokens = g.at(1000), g.at(200)
+				for i := range m.Replicas {
+					m.Replicas[i].Load.InFlight.At, m.Replicas[i].Load.Running.At = g.now, g.now
+				}
+				p.Decide(g.now, m)
+			}
+		})
+	}
+}

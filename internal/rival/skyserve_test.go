@@ -118,14 +118,13 @@ func TestSkyServeFillsWithOnDemandWhatSpotDoesNotGive(t *testing.T) {
 		want, base, readySpot int
 		onDemand, spot        int
 	}{
-		"all spot is ready":                       {want: 5, readySpot: 5, spot: 5},
-		"two are not":                             {want: 5, readySpot: 3, spot: 5, onDemand: 2},
-		"there is no spot":                        {want: 5, spot: 5, onDemand: 5},
-		"more is ready than wanted, as it drains": {want: 5, readySpot: 7, spot: 5},
-		"a base on demand":                        {want: 5, base: 2, readySpot: 3, spot: 3, onDemand: 2},
-		"a base, and one spot replica is lost":    {want: 5, base: 2, readySpot: 2, spot: 3, onDemand: 3},
-		"a base larger than what is wanted":       {want: 1, base: 2, onDemand: 1},
-		"asleep":                                  {},
+		"all spot is ready":                    {want: 5, readySpot: 5, spot: 5},
+		"two are not":                          {want: 5, readySpot: 3, spot: 5, onDemand: 2},
+		"there is no spot":                     {want: 5, spot: 5, onDemand: 5},
+		"more is ready than wanted":            {want: 5, readySpot: 7, spot: 5},
+		"a base on demand":                     {want: 5, base: 2, readySpot: 3, spot: 3, onDemand: 2},
+		"a base, and one spot replica is lost": {want: 5, base: 2, readySpot: 2, spot: 3, onDemand: 3},
+		"a base larger than what is wanted":    {want: 1, base: 2, onDemand: 1},
 	} {
 		s, spot := spotSetting()
 		p := newSky(s)
@@ -134,6 +133,14 @@ func TestSkyServeFillsWithOnDemandWhatSpotDoesNotGive(t *testing.T) {
 		if countOf(wants, spot) != c.spot || countOf(wants, s.Target) != c.onDemand {
 			t.Errorf("%s: %v, want %d on demand and %d spot", name, wants, c.onDemand, c.spot)
 		}
+	}
+}
+
+func TestSkyServeAsleepWantsNeither(t *testing.T) {
+	s, spot := spotSetting()
+	wants := newSky(s).blend(3)
+	if countOf(wants, spot) != 0 || countOf(wants, s.Target) != 0 {
+		t.Errorf("%v with nothing wanted, want 0 of both", wants)
 	}
 }
 

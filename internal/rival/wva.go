@@ -184,7 +184,7 @@ func carry(s *series, now time.Time, o scale.Observation, more float64) *series 
 
 // saturation is what WVA knows of a replica.
 type saturation struct {
-	replica   scale.Replica
+	replica   *scale.Replica
 	kv, queue float64
 }
 
