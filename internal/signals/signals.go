@@ -1,5 +1,6 @@
 // Package signals reads model servers' own metrics and turns them into
-// Observations, one file per engine.
+// Observations, one file per engine. What they counted in the past it reads out
+// of a Prometheus.
 //
 // What a server does not say stays unknown: a missing family, a value that is
 // no number and a failed scrape all leave an Observation that was never made,
