@@ -13,8 +13,8 @@ const (
 	// clientWindow is how long a row of a file of clients holds.
 	clientWindow = 10 * time.Minute
 	// maxClientRows bounds the rows of a file of clients, which are held in
-	// memory, at 32 MB: eleven times those of ServeGen's m-large.
-	maxClientRows = 1 << 20
+	// memory, at 16 MB: five times those of ServeGen's m-large.
+	maxClientRows = 1 << 19
 )
 
 // Clients draws requests from a file of clients as ServeGen publishes them

@@ -24,7 +24,7 @@ func TestFamiliesAreFunctionsOfTheirSeed(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				requests, err := collect(trace.All(&trace.Clip{Source: source, For: 20 * time.Minute}))
+				requests, err := collect(trace.All(&trace.Clip{Source: source, For: 5 * time.Minute}))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -54,7 +54,7 @@ type generator interface {
 // Whatever the shape, the mean over the span is the one asked for, but for the
 // noise of the arrivals.
 func TestGeneratedSeriesHaveTheirMean(t *testing.T) {
-	const rps = 0.3
+	const rps = 0.1
 	span := 5 * day
 	for what, g := range map[string]generator{
 		"flat":        trace.Flat{Span: span, MeanRPS: rps},
@@ -81,7 +81,7 @@ func TestGeneratedGapsHaveTheirCV(t *testing.T) {
 }
 
 func TestEnterpriseHasDaysAndWeekends(t *testing.T) {
-	source, err := trace.Enterprise{Span: 7 * day, MeanRPS: 0.6, Ratio: 30, Weekend: 0.3}.Source(trace.Draw{Seed: 1, CV: 1})
+	source, err := trace.Enterprise{Span: 7 * day, MeanRPS: 0.3, Ratio: 30, Weekend: 0.3}.Source(trace.Draw{Seed: 1, CV: 1})
 	hours := perBin(all(t, source, err), time.Hour)
 	night, afternoon, weekend := 0, 0, 0
 	for d := range 5 {
@@ -105,7 +105,7 @@ func peakToMean(counts []int) float64 {
 }
 
 func TestStepsJumpAndStay(t *testing.T) {
-	source, err := trace.Steps{Span: 7 * day, MeanRPS: 0.5, Ratio: 12, Dwell: time.Hour}.Source(trace.Draw{Seed: 1, CV: 1})
+	source, err := trace.Steps{Span: 7 * day, MeanRPS: 0.3, Ratio: 12, Dwell: time.Hour}.Source(trace.Draw{Seed: 1, CV: 1})
 	windows := perBin(all(t, source, err), 10*time.Minute)
 	jumps, same := 0, 0
 	for i := 1; i < len(windows); i++ {
@@ -123,7 +123,7 @@ func TestStepsJumpAndStay(t *testing.T) {
 
 func TestFlashCrowdsStandOut(t *testing.T) {
 	source, err := trace.FlashCrowd{
-		Span: 10 * day, MeanRPS: 1, Ratio: 2, Peak: 20, Every: day, Rise: 10 * time.Minute, Hold: 20 * time.Minute, Fall: 20 * time.Minute,
+		Span: 10 * day, MeanRPS: 0.3, Ratio: 2, Peak: 20, Every: day, Rise: 10 * time.Minute, Hold: 20 * time.Minute, Fall: 20 * time.Minute,
 	}.Source(trace.Draw{Seed: 1, CV: 1})
 	counts := perBin(all(t, source, err), 10*time.Minute)
 	if p := peakToMean(counts); p < 8 || p > 25 {

@@ -11,8 +11,8 @@ import (
 	"github.com/penstock/penstock/internal/trace"
 )
 
-// real returns the path of a shared trace, or skips the test.
-func real(t *testing.T, name string) string {
+// shared returns the path of a shared trace, or skips the test.
+func shared(t *testing.T, name string) string {
 	t.Helper()
 	dir := os.Getenv("PENSTOCK_TRACES")
 	if dir == "" {
@@ -54,12 +54,12 @@ func near(t *testing.T, what string, got, want, share float64) {
 // The notebook prints 27,303,999; the file's minutes, read off its figure, add
 // up to 16 fewer. A tenth is drawn.
 func TestAzureWeek(t *testing.T) {
-	tokens, err := trace.OpenSample(real(t, "azure_2023_conv.csv.gz"))
+	tokens, err := trace.OpenSample(shared(t, "azure_2023_conv.csv.gz"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	source, err := trace.Counts{Column: "requests", Scale: 0.1, Draw: trace.Draw{Seed: 1, CV: 1.1, Tokens: tokens}}.
-		Open(real(t, "azure_2024_conv_week_digitised.csv.gz"))
+		Open(shared(t, "azure_2024_conv_week_digitised.csv.gz"))
 	n, prompt, output := drawn(t, source, err)
 	if n != 2_730_398 {
 		t.Errorf("%d requests, want a tenth of 27,303,983", n)
@@ -70,7 +70,7 @@ func TestAzureWeek(t *testing.T) {
 
 // W8's twelve days, and the total of all, which is the official one.
 func TestWorldCup(t *testing.T) {
-	path := real(t, "worldcup98_1m.csv.gz")
+	path := shared(t, "worldcup98_1m.csv.gz")
 	source, err := trace.Counts{Scale: 0.001, Draw: trace.Draw{Seed: 1, CV: 1.5}}.Open(path)
 	if n, _, _ := drawn(t, source, err); n != 1_352_804 {
 		t.Errorf("%d requests, want a thousandth of 1,352,804,107", n)
@@ -87,11 +87,11 @@ func TestWorldCup(t *testing.T) {
 
 // The clients in the file make 98.5 % of 196 requests a second.
 func TestServeGen(t *testing.T) {
-	tokens, err := trace.OpenWindows(real(t, "servegen_m-large.tokens.csv.gz"))
+	tokens, err := trace.OpenWindows(shared(t, "servegen_m-large.tokens.csv.gz"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, err := trace.Clients{Scale: 0.01, Seed: 1, Tokens: tokens}.Open(real(t, "servegen_m-large.clients.csv.gz"))
+	source, err := trace.Clients{Scale: 0.01, Seed: 1, Tokens: tokens}.Open(shared(t, "servegen_m-large.clients.csv.gz"))
 	n, prompt, output := drawn(t, source, err)
 	near(t, "requests a second", float64(n)/(14*day).Seconds()/0.01, 0.985*196, 0.002)
 	// The windows' means, weighted by the clients' rates in them.
@@ -101,7 +101,7 @@ func TestServeGen(t *testing.T) {
 
 // Every window's means are those of the file.
 func TestServeGenWindowsHaveTheirMeans(t *testing.T) {
-	tokens, err := trace.OpenWindows(real(t, "servegen_m-large.tokens.csv.gz"))
+	tokens, err := trace.OpenWindows(shared(t, "servegen_m-large.tokens.csv.gz"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestServeGenWindowsHaveTheirMeans(t *testing.T) {
 
 func TestO365Curves(t *testing.T) {
 	for _, column := range []string{"A_prod", "B_prod", "C_prod"} {
-		source, err := trace.Curve{Column: column, MeanRPS: 2, Draw: trace.Draw{Seed: 1, CV: 2}}.Open(real(t, "sageserve_o365_week_prompt_tokens.csv.gz"))
+		source, err := trace.Curve{Column: column, MeanRPS: 2, Draw: trace.Draw{Seed: 1, CV: 2}}.Open(shared(t, "sageserve_o365_week_prompt_tokens.csv.gz"))
 		if n, _, _ := drawn(t, source, err); n < 7*86400*2-1 || n > 7*86400*2 {
 			t.Errorf("%s: %d requests in a week at 2 a second", column, n)
 		}
@@ -129,7 +129,7 @@ func TestO365Curves(t *testing.T) {
 
 // The first six windows' rates, read as they are.
 func TestServeGenRatesAreACurve(t *testing.T) {
-	source, err := trace.Curve{Column: "rps", Part: trace.Part{For: time.Hour}}.Open(real(t, "servegen_m-large.rates.csv.gz"))
+	source, err := trace.Curve{Column: "rps", Part: trace.Part{For: time.Hour}}.Open(shared(t, "servegen_m-large.rates.csv.gz"))
 	if n, _, _ := drawn(t, source, err); n != 739_275 {
 		t.Errorf("%d requests in the first hour", n)
 	}
@@ -145,7 +145,7 @@ func TestSpotNodes(t *testing.T) {
 		"spot_bamboo_p3_nodes.csv.gz":        {163, 32, 40920 * time.Second},
 		"spot_bamboo_g4dn_nodes.csv.gz":      {100, 24, 38760 * time.Second}, // 99 rows and the beginning
 	} {
-		changes, span, err := trace.Availability(real(t, name))
+		changes, span, err := trace.Availability(shared(t, name))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -465,3 +465,11 @@ func TestAvailability(t *testing.T) {
 		}
 	}
 }
+
+func TestSampleFileOfRequests(t *testing.T) {
+	source, err := trace.Open(sample("requests.csv"))
+	requests := all(t, source, err)
+	if first := requests[0]; len(requests) != 9 || first.Model != "chat" || first.Tenant != "initech" {
+		t.Errorf("%d requests, the first is %+v", len(requests), first)
+	}
+}

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// maxSample bounds the rows that a Sample keeps: 8 MB.
-const maxSample = 1 << 20
+// maxSample bounds the rows that a Sample keeps, at 2 MB.
+const maxSample = 1 << 18
 
 // Sample draws lengths from a file of requests by bootstrap: whole rows, with
 // replacement, so that prompt and output belong to each other as they did.
