@@ -48,6 +48,7 @@ type knative struct {
 	since     time.Time // of condition
 	proxied   time.Time // since when the activator is in the path; zero while it is not
 	heard     bool      // the activator's last report was of requests
+	recorded  time.Time // the second up to which the decider knows the concurrency
 }
 
 // Every implements Policy.
@@ -92,8 +93,13 @@ func (k *knative) record(now time.Time, d scale.Demand, ready int) {
 		return
 	}
 	k.heard = o.Value > 0
-	k.decider.Record(now.Add(-time.Second), o.Value)
-	k.decider.Record(now, o.Value)
+	// A tick that a request at zero brings forward shares a second with the next.
+	for _, second := range []time.Time{now.Add(-time.Second).Truncate(time.Second), now.Truncate(time.Second)} {
+		if second.After(k.recorded) {
+			k.decider.Record(second, o.Value)
+			k.recorded = second
+		}
+	}
 }
 
 // reconcile applies what the decider said and returns the count wanted, −1

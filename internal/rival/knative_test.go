@@ -81,6 +81,25 @@ func TestKPAWakesForTheWholeBacklog(t *testing.T) {
 	}
 }
 
+// An autoscaler that a request at zero pokes ticks out of turn, and its next tick
+// does not count the same second twice.
+func TestAPokeDoesNotCountASecondTwice(t *testing.T) {
+	s := chatSetting(0, 50)
+	g := newStage(s, 0)
+	p, ok := knativeKPA().New(s).(*knative)
+	if !ok {
+		t.Fatal("the policy is no KPA")
+	}
+	for _, at := range []time.Duration{0, 1100, 2000, 4000} {
+		g.now = dawn.Add(at * time.Millisecond)
+		g.ask(0, 12)
+		p.Decide(g.now, g.state())
+	}
+	if got := p.decider.stable.average(g.now.Unix()); got != 12 {
+		t.Errorf("average %v of what was always 12", got)
+	}
+}
+
 // To zero: the minute's average must be 0. The revision was active for longer
 // than a minute and is marked inactive. With few replicas the activator is in
 // the path for the burst capacity, so that no grace follows; with many it has to
