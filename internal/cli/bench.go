@@ -2,6 +2,7 @@ package cli
 
 // benchCmd holds the benchmarks that anybody can repeat.
 type benchCmd struct {
+	Scaling  scalingCmd  `cmd:"" help:"Hold what scaling costs against other autoscalers and against the known future."`
 	Reaction reactionCmd `cmd:"" help:"Time from a step in load, and from a request at zero, to the act."`
 }
 

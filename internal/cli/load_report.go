@@ -33,8 +33,10 @@ func newLiveLine(w io.Writer) *liveLine {
 	return l
 }
 
-func (l *liveLine) show(p load.Progress) {
-	text := progress(p)
+func (l *liveLine) show(p load.Progress) { l.put(progress(p)) }
+
+// put shows a line.
+func (l *liveLine) put(text string) {
 	if l.width == 0 {
 		fmt.Fprintln(l.w, text)
 		return

@@ -1,0 +1,147 @@
+package judge
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/penstock/penstock/internal/report"
+	"github.com/penstock/penstock/internal/scale"
+	"github.com/penstock/penstock/internal/sim"
+	"github.com/penstock/penstock/internal/trace"
+)
+
+// outcome is what became of one cell.
+type outcome struct {
+	cell
+	sim.Result
+	knob  report.Knob
+	wall  time.Duration
+	diary *report.Diary // of the product, where it is kept
+	downs int           // scale-downs while signals were absent, stale or lying
+}
+
+// play runs one cell and keeps what became of it.
+func (c *contest) play(ctx context.Context, at cell) {
+	c.clock.tell("%s: %s, seed %d", c.question.Name, at.policy.name, at.seed)
+	out, err := c.guarded(ctx, at)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.fails = append(c.fails, report.Failure{Workload: c.question.Name, Policy: at.policy.name, Seed: at.seed, Error: err.Error()})
+		return
+	}
+	c.runs = append(c.runs, out)
+}
+
+// guarded turns a policy's panic into a failed run: the others of an hour's
+// work are worth keeping.
+func (c *contest) guarded(ctx context.Context, at cell) (out outcome, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("simulate: panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return c.outcome(ctx, at)
+}
+
+func (c *contest) outcome(ctx context.Context, at cell) (outcome, error) {
+	d := c.draws[at.seed]
+	out := outcome{cell: at}
+	source, err := d.Open(at.seed)
+	if err != nil {
+		return out, fmt.Errorf("open the requests: %w", err)
+	}
+	defer func() { _ = trace.Close(source) }() // it was read to its end, or that failed
+	world := sim.World{
+		Services: d.services, Offerings: d.Offerings, Fleet: d.Fleet, Zones: d.Zones, Notice: d.Notice, Faults: d.Faults,
+		Source: &counted{Source: source, clock: c.clock}, Seed: at.seed, Begin: trace.Epoch(),
+	}
+	if at.policy.name == onDemandOnly {
+		world.Services, world.Zones = withoutSpot(d.services), nil
+	}
+	world.Governor, out.knob = d.governor(at.policy)
+	if at.policy.own {
+		if c.trial.Series && at.seed == 1 {
+			out.diary = &report.Diary{Start: trace.Epoch()}
+		}
+		world.Watch = out.watch(d)
+	}
+	began := time.Now()
+	out.Result, err = world.Run(ctx)
+	out.wall = time.Since(began)
+	if err != nil {
+		return out, fmt.Errorf("simulate: %w", err)
+	}
+	return out, nil
+}
+
+// watch notes decisions, and scale-downs at times when the signals cannot be
+// trusted.
+func (o *outcome) watch(d *drawn) func(scale.Snapshot, scale.Decision) {
+	blind := [][]sim.Window{d.Faults.Missing, d.Faults.Stale, d.Faults.Zero}
+	return func(_ scale.Snapshot, decision scale.Decision) {
+		if o.diary != nil {
+			o.diary.Note(decision)
+		}
+		at := decision.At.Sub(trace.Epoch())
+		for _, windows := range blind {
+			for _, w := range windows {
+				if w.Start <= at && at < w.End {
+					o.downs += downs(decision)
+				}
+			}
+		}
+	}
+}
+
+// downs counts the Changes that lower a target.
+func downs(decision scale.Decision) int {
+	n := 0
+	for _, c := range decision.Changes {
+		if c.Acts() && c.To < c.From {
+			n++
+		}
+	}
+	return n
+}
+
+// withoutSpot is a fleet that may buy on demand only.
+func withoutSpot(services []sim.Service) []sim.Service {
+	out := make([]sim.Service, len(services))
+	for i, s := range services {
+		variants := make([]scale.Variant, len(s.Model.Variants))
+		for j, v := range s.Model.Variants {
+			v.Capacities = []scale.CapacityType{scale.OnDemand}
+			variants[j] = v
+		}
+		s.Model.Variants = variants
+		out[i] = s
+	}
+	return out
+}
+
+// counted counts requests as they are read.
+type counted struct {
+	sim.Source
+	clock *clock
+	read  int64
+}
+
+// tellEvery is how many requests go by between two reports.
+const tellEvery = 1 << 16
+
+// Next counts in strides, so that runs side by side do not contend.
+func (s *counted) Next() (scale.Request, error) {
+	r, err := s.Source.Next()
+	if err != nil {
+		s.clock.done.Add(s.read % tellEvery)
+		return r, err
+	}
+	if s.read++; s.read%tellEvery == 0 {
+		s.clock.done.Add(tellEvery)
+		s.clock.tell("")
+	}
+	return r, nil
+}

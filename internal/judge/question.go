@@ -1,0 +1,89 @@
+package judge
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"time"
+
+	"github.com/penstock/penstock/internal/scale"
+	"github.com/penstock/penstock/internal/sim"
+)
+
+// Question is what every policy is asked: models to serve, and who asks for
+// them when. It holds for any seed: the seed decides how arrivals fall within
+// what the trace says, and how far serving is from what everybody is told.
+type Question struct {
+	Name, What string
+	Models     []scale.Model // sorted by name; what everybody is told
+	Offerings  []scale.Offering
+	Fleet      scale.FleetPolicy
+	Boots      map[string]sim.Boot // by variant: how starting really goes
+	Zones      []sim.Zone
+	Notice     time.Duration
+	Faults     sim.Faults
+	CV         float64 // of the gaps between arrivals, for pools that are tried alone
+	// Truth is how far serving may be from what is told, as a share either way.
+	Truth float64
+	// Tick is Penstock's.
+	Tick time.Duration
+	Open func(seed uint64) (sim.Source, error)
+}
+
+// drawn is a Question with its seed.
+type drawn struct {
+	Question
+	seed     uint64
+	services []sim.Service
+	factors  map[string]float64 // by variant: how many times as long as told serving takes
+	survey   *survey
+	lanes    []lane
+	needs    [][]int // replicas of the best variant in each minute, by model
+	bound    bounds
+}
+
+// draw fixes a Question's truth for a seed, surveys its series and computes
+// what the clairvoyant pays.
+func (q Question) draw(ctx context.Context, seed uint64) (*drawn, error) {
+	d := &drawn{Question: q, seed: seed, factors: map[string]float64{}}
+	names := make([]string, len(q.Models))
+	for i, m := range q.Models {
+		names[i] = m.Name
+		d.services = append(d.services, sim.Service{Model: m, Truths: d.truths(m)})
+	}
+	source, err := q.Open(seed)
+	if err != nil {
+		return nil, err
+	}
+	if d.survey, err = read(source, names, seed); err != nil {
+		return nil, fmt.Errorf("survey the series: %w", err)
+	}
+	return d, d.foresee(ctx)
+}
+
+// truths draws what serving really takes on every variant of a model. Variants
+// of one name are the same machine, whatever the model.
+func (d *drawn) truths(m scale.Model) []sim.Truth {
+	truths := make([]sim.Truth, len(m.Variants))
+	for i, v := range m.Variants {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(d.Name + "\x00" + v.Name)) // never fails
+		factor := 1 + d.Truth*(2*rand.New(rand.NewPCG(d.seed, h.Sum64())).Float64()-1)
+		d.factors[v.Name] = factor
+		truths[i] = sim.Truth{Profile: slower(v.Profile, factor), Boot: d.Boots[v.Name]}
+	}
+	return truths
+}
+
+// slower is a profile that takes so many times as long.
+func slower(p scale.Profile, factor float64) scale.Profile {
+	times := func(d time.Duration) time.Duration { return time.Duration(float64(d) * factor) }
+	linear := make([]scale.LinearPoint, len(p.Linear))
+	for i, point := range p.Linear {
+		linear[i] = scale.LinearPoint{Tokens: point.Tokens, Time: times(point.Time)}
+	}
+	p.Linear, p.Overhead, p.Bandwidth = linear, times(p.Overhead), p.Bandwidth/factor
+	p.Service.Mean = times(p.Service.Mean)
+	return p
+}
