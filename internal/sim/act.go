@@ -110,7 +110,7 @@ func (r *run) order(t *target) *replica {
 		r.timers.room(int(r.timerOf(m)) + 1)
 	}
 	r.replicas[m.slot] = m
-	at := r.clock()
+	at := r.clock
 	m.Replica = scale.Replica{
 		ID: name(s.Model.Name, s.births, m.slot), Target: t.ScaleTarget, Phase: scale.Starting, Created: at, Since: at,
 	}
@@ -232,7 +232,7 @@ func (r *run) free(t *target) int {
 	slots, limited, pool := 0, false, ""
 	for _, o := range r.offerings {
 		if o.Accelerator == t.variant.Accelerator.Type && o.Capacity == t.Capacity && o.Limited {
-			slots, limited, pool = slots+o.Slots, true, o.Pool
+			slots, limited, pool = slots+o.Slots, true, cmp.Or(pool, o.Pool)
 		}
 	}
 	if !limited {

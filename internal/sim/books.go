@@ -59,6 +59,12 @@ func (b *books) bin(at time.Duration) int {
 	return i
 }
 
+// at returns the bin of an instant, until the next is asked for.
+func (b *books) at(at time.Duration) *bin {
+	i := b.bin(at)
+	return &b.bins[i]
+}
+
 // double makes one bin of each two.
 func (b *books) double() {
 	n := (len(b.bins) + 1) / 2

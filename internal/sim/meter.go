@@ -101,7 +101,7 @@ func (m *meter) finished(f *flight) {
 
 // demand returns what was measured and starts a new span.
 func (m *meter) demand(r *run, q *admission.Queue, tokens int) scale.Demand {
-	at := r.instant(r.now)
+	at := r.clock
 	held, heldTokens, oldest := q.Held()
 	d := scale.Demand{
 		Held: scale.Observe(float64(held), at), HeldTokens: scale.Observe(float64(heldTokens), at), HeldFor: scale.Observe(0, at),

@@ -69,7 +69,7 @@ func TestBinsDoubleAndLoseNothing(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	for at := time.Duration(0); at < year; at += 7 * time.Hour {
 		b.spread(x, at)
-		b.bins[b.bin(at)].arrivals++
+		b.at(at).arrivals++
 		b.ended(at, scale.OK)
 	}
 	b.spread(x, year)
@@ -215,5 +215,37 @@ func TestBackOffDoublesAndForgives(t *testing.T) {
 	}
 	if b.succeeded(); b.notBefore != 0 || b.fails != 0 {
 		t.Error("a boot that succeeds does not end it")
+	}
+}
+
+// BenchmarkSnapshot is what a tick may know of a model with eight replicas,
+// each of which finished six requests since the last.
+func BenchmarkSnapshot(b *testing.B) {
+	r := newRun(World{
+		Governor: Static(8), Services: []Service{{
+			Model:  scale.Model{Name: "m", SLO: scale.SLO{TTFT: 1}, Variants: []scale.Variant{{Name: "v", Capacities: []scale.CapacityType{scale.OnDemand}}}},
+			Truths: []Truth{{}}, Start: 8,
+		}},
+	})
+	if err := r.open(); err != nil {
+		b.Fatal(err)
+	}
+	s := r.services[0]
+	for i := range recent {
+		s.meter.prompts.put(i * 7919 % 1000)
+	}
+	f := flight{}
+	b.ReportAllocs()
+	for b.Loop() {
+		r.turn(r.now + time.Second)
+		for _, m := range s.members {
+			for i := range 6 {
+				d := time.Duration(i * 7919 % 1000)
+				m.latency.add(&f, 1, experience{ttft: d, tpot: d, service: d}, r.samples)
+			}
+		}
+		if x := r.snapshot(); len(x.Models[0].Replicas) != 8 {
+			b.Fatal("replicas are missing")
+		}
 	}
 }

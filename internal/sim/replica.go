@@ -115,7 +115,7 @@ func (r *run) life(m *replica) scale.Lifetime {
 		l.Drained = r.instant(m.drained)
 	}
 	if m.Phase == scale.Gone {
-		l.Ended = r.instant(r.now)
+		l.Ended = r.clock
 	}
 	return l
 }
@@ -129,7 +129,7 @@ func (r *run) enter(m *replica, phase scale.Phase) {
 	if m.Phase == scale.Ready {
 		r.books.ready--
 	}
-	m.Phase, m.Since = phase, r.instant(r.now)
+	m.Phase, m.Since = phase, r.clock
 	switch phase {
 	case scale.Starting:
 	case scale.Ready:

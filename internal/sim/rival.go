@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -68,7 +69,7 @@ func (g *Rivals) Restart() {
 	if g.Renew == nil {
 		return
 	}
-	for model := range g.Policies {
+	for _, model := range slices.Sorted(maps.Keys(g.Policies)) {
 		g.Policies[model] = g.Renew(model)
 	}
 }

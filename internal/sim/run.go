@@ -18,7 +18,8 @@ type run struct {
 	world    World
 	zero     time.Time
 	now      time.Duration
-	heed     Heeder // nil for a Governor that is none
+	clock    time.Time // zero + now
+	heed     Heeder    // nil for a Governor that is none
 	services []*service
 	byName   map[string]*service
 	targets  []*target // sorted
@@ -136,6 +137,7 @@ func (r *run) play(ctx context.Context) (Result, error) {
 // open begins the World: its first replicas are Ready, and the Governor ticks,
 // as a server does before it opens its port.
 func (r *run) open() error {
+	r.turn(0)
 	r.zonesChanged()
 	for _, s := range r.services {
 		for range s.Start {
@@ -156,7 +158,8 @@ func (r *run) open() error {
 // instant returns the time of a duration since the beginning.
 func (r *run) instant(d time.Duration) time.Time { return r.zero.Add(d) }
 
-func (r *run) clock() time.Time { return r.zero.Add(r.now) }
+// turn moves the clock.
+func (r *run) turn(now time.Duration) { r.now, r.clock = now, r.zero.Add(now) }
 
 // until lets everything happen that does so before or at an instant. What ends
 // then ends before what arrives then.
@@ -164,13 +167,13 @@ func (r *run) until(at time.Duration) {
 	for r.timers.first() <= at {
 		r.step()
 	}
-	r.now = at
+	r.turn(at)
 }
 
 // step lets the next thing happen.
 func (r *run) step() {
 	next := r.timers.heap[0]
-	r.now = next.at
+	r.turn(next.at)
 	switch id := next.id; {
 	case id >= timersOwn+int32(len(r.services)):
 		m := r.replicas[id-timersOwn-int32(len(r.services))]
@@ -181,7 +184,7 @@ func (r *run) step() {
 		}
 	case id >= timersOwn:
 		s := r.services[id-timersOwn]
-		s.act(s.queue.Expire(r.clock()))
+		s.act(s.queue.Expire(r.clock))
 		r.settle(s)
 	case id == timerTick:
 		r.ticks++
@@ -222,11 +225,11 @@ func (r *run) arrive(q scale.Request) error {
 	r.seq++
 	r.flying++
 	r.books.requests++
-	r.books.bins[r.books.bin(at)].arrivals++
+	r.books.at(at).arrivals++
 	f := &r.flights[key]
 	*f = flight{request: q, service: s, seq: r.seq, arrived: at}
 	q.ID, q.OutputTokens = scale.RequestID(key), s.meter.arrived(f)
-	s.act(s.queue.Arrive(q, r.clock()))
+	s.act(s.queue.Arrive(q, r.clock))
 	r.settle(s)
 	return nil
 }
@@ -288,7 +291,7 @@ func (r *run) settle(s *service) {
 	held, _, _ := s.queue.Held()
 	r.books.held += held - s.held
 	s.held = held
-	b := &r.books.bins[r.books.bin(r.now)]
+	b := r.books.at(r.now)
 	b.held = max(b.held, int32(r.books.held))
 }
 

@@ -70,7 +70,7 @@ func (s *service) act(effects []admission.Effect) {
 		}
 		key := s.broken[n]
 		s.broken = s.broken[:n]
-		effects = s.queue.Finish(scale.RequestID(key), s.run.clock())
+		effects = s.queue.Finish(scale.RequestID(key), s.run.clock)
 	}
 }
 
@@ -142,7 +142,7 @@ func (s *service) leave(f *flight) float64 {
 func (s *service) begun(key uint32) {
 	f := &s.run.flights[key]
 	f.ttft = s.run.now - f.arrived
-	s.act(s.queue.Begun(scale.RequestID(key), s.run.clock()))
+	s.act(s.queue.Begun(scale.RequestID(key), s.run.clock))
 }
 
 // finished takes in that the last token of a request came.
@@ -158,7 +158,7 @@ func (s *service) finished(key uint32) {
 		ttft: f.arrived + f.ttft - f.sent, tpot: served.TPOT(), service: r.now - f.sent,
 	}, r.samples)
 	s.meter.finished(f)
-	s.act(s.queue.Finish(scale.RequestID(key), r.clock()))
+	s.act(s.queue.Finish(scale.RequestID(key), r.clock))
 	r.end(key, served)
 }
 
@@ -172,13 +172,13 @@ func (s *service) lost(key uint32) {
 	switch {
 	case f.ttft > 0:
 		served := scale.Served{Outcome: scale.Interrupted, Held: f.held, Woke: f.woke, TTFT: f.ttft, Total: r.now - f.arrived}
-		s.act(s.queue.Finish(id, r.clock()))
+		s.act(s.queue.Finish(id, r.clock))
 		r.end(key, served)
 	case f.tries == maxTries:
-		s.act(s.queue.Finish(id, r.clock()))
+		s.act(s.queue.Finish(id, r.clock))
 		r.end(key, scale.Served{Outcome: scale.Failed, Held: f.held, Woke: f.woke, Total: r.now - f.arrived})
 	default:
-		s.act(s.queue.Retry(id, r.clock()))
+		s.act(s.queue.Retry(id, r.clock))
 	}
 }
 
@@ -192,6 +192,6 @@ func (s *service) route() {
 		})
 	}
 	s.run.routes = routes
-	s.act(s.queue.Route(routes, s.run.clock()))
+	s.act(s.queue.Route(routes, s.run.clock))
 	s.run.settle(s)
 }

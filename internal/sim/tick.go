@@ -26,7 +26,7 @@ func (r *run) tick() {
 // snapshot is what a tick may know. It is the Governor's to keep.
 func (r *run) snapshot() scale.Snapshot {
 	s := scale.Snapshot{
-		Now: r.clock(), Tick: r.world.Governor.Every(), Fleet: r.world.Fleet, Offerings: r.offerings,
+		Now: r.clock, Tick: r.world.Governor.Every(), Fleet: r.world.Fleet, Offerings: r.offerings,
 		Models: make([]scale.ModelState, len(r.services)),
 	}
 	for _, m := range r.noticed {
@@ -86,7 +86,7 @@ func (s *service) see(state *scale.ModelState, sees sight) {
 
 // load measures a replica and returns the tokens that it ever emitted.
 func (s *service) load(m *replica, out *scale.Load, span time.Duration) int {
-	at := s.run.clock()
+	at := s.run.clock
 	m.spend(s.run.now)
 	out.InFlight = scale.Observe(float64(m.inFlight), at)
 	if m.engine == nil {

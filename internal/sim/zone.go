@@ -97,7 +97,7 @@ func (r *run) notice(m *replica) {
 	m.target.reclaimed++
 	m.deadline = r.now + r.world.Notice
 	m.notice = scale.Interruption{
-		Replica: m.ID, Noticed: r.instant(r.now), Deadline: r.instant(m.deadline), Source: "zone " + m.zone.Name,
+		Replica: m.ID, Noticed: r.clock, Deadline: r.instant(m.deadline), Source: "zone " + m.zone.Name,
 	}
 	r.noticed = append(r.noticed, m)
 	r.timers.set(timerReclaim, rankReclaim, r.noticed[0].deadline)
