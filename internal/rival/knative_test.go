@@ -90,8 +90,8 @@ func TestAPokeDoesNotCountASecondTwice(t *testing.T) {
 	if !ok {
 		t.Fatal("the policy is no KPA")
 	}
-	for _, at := range []time.Duration{0, 1100, 2000, 4000} {
-		g.now = dawn.Add(at * time.Millisecond)
+	for _, at := range []int{0, 1100, 2000, 4000} {
+		g.now = dawn.Add(time.Duration(at) * time.Millisecond)
 		g.ask(0, 12)
 		p.Decide(g.now, g.state())
 	}
