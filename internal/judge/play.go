@@ -54,14 +54,17 @@ func (c *contest) outcome(ctx context.Context, at cell) (outcome, error) {
 		return out, fmt.Errorf("open the requests: %w", err)
 	}
 	defer func() { _ = trace.Close(source) }() // it was read to its end, or that failed
-	world := sim.World{
-		Services: d.services, Offerings: d.Offerings, Fleet: d.Fleet, Zones: d.Zones, Notice: d.Notice, Faults: d.Faults,
-		Source: &counted{Source: source, clock: c.clock}, Seed: at.seed, Begin: trace.Epoch(),
-	}
+	world := d.world(&counted{Source: source, clock: c.clock})
 	if at.policy.name == onDemandOnly {
 		world.Services, world.Zones = withoutSpot(d.services), nil
 	}
-	world.Governor, out.knob = d.governor(at.policy)
+	knob := 0.0
+	if at.policy.tuned {
+		if knob, err = d.tune(ctx, at.policy); err != nil {
+			return out, err
+		}
+	}
+	world.Governor, out.knob = d.governor(at.policy, knob)
 	if at.policy.own {
 		if c.trial.Series && at.seed == 1 {
 			out.diary = &report.Diary{Start: trace.Epoch()}
@@ -75,6 +78,14 @@ func (c *contest) outcome(ctx context.Context, at cell) (outcome, error) {
 		return out, fmt.Errorf("simulate: %w", err)
 	}
 	return out, nil
+}
+
+// world is the Question as a World, but for who governs it.
+func (d *drawn) world(source sim.Source) sim.World {
+	return sim.World{
+		Services: d.services, Offerings: d.Offerings, Fleet: d.Fleet, Zones: d.Zones, Notice: d.Notice, Faults: d.Faults,
+		Source: source, Seed: d.seed, Begin: trace.Epoch(),
+	}
 }
 
 // watch notes decisions, and scale-downs at times when the signals cannot be

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/penstock/penstock/internal/capacity"
 	"github.com/penstock/penstock/internal/report"
@@ -104,29 +103,24 @@ func (p policy) asks(q Question) bool {
 	return p.name != onDemandOnly && !p.rival.Spot || spot
 }
 
-// governor makes a policy's Governor for a drawn Question, and says with what
-// knob it runs.
-func (d *drawn) governor(p policy) (sim.Governor, report.Knob) {
+// governor makes a policy's Governor for a drawn Question, with a knob where
+// that is above 0, and says with what it runs.
+func (d *drawn) governor(p policy, value float64) (sim.Governor, report.Knob) {
 	if p.own {
 		return sim.Penstock(d.Tick), report.Knob{}
 	}
 	knob := report.Knob{Name: p.rival.Knob, Tuned: p.tuned}
 	policies := make(map[string]rival.Policy, len(d.Models))
 	settings := make(map[string]rival.Setting, len(d.Models))
-	tuned := 0.0
-	if p.tuned {
-		busiest := d.survey.busiest()
-		tuned = d.tune(p.rival, busiest, d.setting(busiest))
-	}
 	for i, m := range d.Models {
 		s := d.setting(i)
-		switch {
-		case p.name == staticPeak:
+		switch p.name {
+		case staticPeak:
 			s.Knob = float64(slices.Max(d.needs[i]))
-		case p.name == staticP99:
+		case staticP99:
 			s.Knob = float64(d.p99(i))
-		case p.tuned:
-			s.Knob = tuned
+		default:
+			s.Knob = value
 		}
 		if s.Knob > 0 && (len(d.Models) == 1 || p.tuned) {
 			knob.Value = report.Number(s.Knob)
@@ -203,22 +197,4 @@ func (d *drawn) p99(i int) int {
 		}
 	}
 	return 0
-}
-
-// tune finds a rival's best knob in hindsight. Where there are many models, the
-// busiest one's is everyone's.
-func (d *drawn) tune(r rival.Rival, i int, s rival.Setting) float64 {
-	v, _ := d.Models[i].Variant(s.Target.Variant)
-	boot := d.meanBoot(v.Name)
-	slo := d.Models[i].SLO
-	fluid := sim.Fluid{Setting: s, Boot: boot, Patience: patience(slo), Start: d.services[i].Start, Bin: minute, Bins: d.inflow(i, v)}
-	return fluid.Tune(r).Knob
-}
-
-// patience is how long a request may wait and still be good.
-func patience(slo scale.SLO) time.Duration {
-	if slo.Tokens() {
-		return slo.TTFT / 2
-	}
-	return slo.Latency / 2
 }

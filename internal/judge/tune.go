@@ -1,0 +1,100 @@
+package judge
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/penstock/penstock/internal/rival"
+	"github.com/penstock/penstock/internal/scale"
+	"github.com/penstock/penstock/internal/sim"
+	"github.com/penstock/penstock/internal/trace"
+)
+
+// tryFor is how much of a workload a knob is tried on, request by request.
+const tryFor = 24 * time.Hour
+
+// tune finds a rival's best knob in hindsight. A fluid model of the whole
+// workload says what each knob of the grid costs; of those, from the cheapest
+// up, the first is sought by halving that keeps the objective on the first day
+// request by request, for a fluid has no bursts. Where none does, the one that
+// missed it least of those tried is taken. Where there are many models, the
+// busiest one's knob is everyone's.
+func (d *drawn) tune(ctx context.Context, p policy) (float64, error) {
+	order := d.byCost(p.rival)
+	objective := d.Models[0].SLO.Objective
+	best, most := order[len(order)-1], -1.0
+	var failed error
+	found := sort.Search(len(order), func(i int) bool {
+		if failed != nil {
+			return true
+		}
+		at, err := d.try(ctx, p, order[i])
+		if err != nil {
+			failed = err
+			return true
+		}
+		if at > most {
+			best, most = order[i], at
+		}
+		return at >= objective
+	})
+	if failed != nil {
+		return 0, fmt.Errorf("tune: %w", failed)
+	}
+	if found < len(order) {
+		return order[found], nil
+	}
+	return best, nil
+}
+
+// byCost orders the knobs of a rival by what they cost as a fluid.
+func (d *drawn) byCost(r rival.Rival) []float64 {
+	i := d.survey.busiest()
+	s := d.setting(i)
+	v, _ := d.Models[i].Variant(s.Target.Variant)
+	fluid := sim.Fluid{
+		Setting: s, Boot: d.meanBoot(v.Name), Patience: patience(d.Models[i].SLO),
+		Start: d.services[i].Start, Bin: minute, Bins: d.inflow(i, v),
+	}
+	type priced struct{ knob, cost float64 }
+	all := make([]priced, len(r.Grid))
+	for j, knob := range r.Grid {
+		s.Knob = knob
+		all[j] = priced{knob, fluid.Run(r.New(s)).Cost}
+	}
+	slices.SortStableFunc(all, func(a, b priced) int { return cmp.Compare(a.cost, b.cost) })
+	knobs := make([]float64, len(all))
+	for j, k := range all {
+		knobs[j] = k.knob
+	}
+	return knobs
+}
+
+// try is the attainment of a policy with a knob on the first day.
+func (d *drawn) try(ctx context.Context, p policy, knob float64) (float64, error) {
+	source, err := d.Open(d.seed)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = trace.Close(source) }() // only the first day was wanted
+	world := d.world(&trace.Clip{Source: source, For: tryFor})
+	world.Governor, _ = d.governor(p, knob)
+	result, err := world.Run(ctx)
+	if err != nil {
+		return 0, err
+	}
+	at, _ := result.Attainment()
+	return at, nil
+}
+
+// patience is how long a request may wait and still be good.
+func patience(slo scale.SLO) time.Duration {
+	if slo.Tokens() {
+		return slo.TTFT / 2
+	}
+	return slo.Latency / 2
+}
