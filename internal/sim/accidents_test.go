@@ -305,3 +305,70 @@ func TestWhoMattersMoreTakesTheLastSlot(t *testing.T) {
 		t.Errorf("%+v and %+v", m, n)
 	}
 }
+
+// TestTheYoungestIsTakenAtItsZonesPrice: of two replicas in one zone, and what
+// each cost there.
+func TestTheYoungestIsTakenAtItsZonesPrice(t *testing.T) {
+	g := want(1, 1, 1, 2)
+	g.capacity = scale.Spot
+	w := plain(g, every(200, 100*ms, 1, 1))
+	w.Services[0].Model.Variants[0].Capacities = []scale.CapacityType{scale.Spot}
+	w.Offerings = []scale.Offering{
+		{Accelerator: "gpu", Capacity: scale.Spot, Zone: "cheap", PricePerHour: 1}, {Accelerator: "gpu", Capacity: scale.Spot, Zone: "a", PricePerHour: 4},
+	}
+	w.Zones = []sim.Zone{{Name: "a", Nodes: []sim.Step{{Count: 2}, {At: 8 * time.Second, Count: 1}}}}
+	s := tell(&w)
+	out := play(t, w)
+	var first, second scale.Lifetime
+	for _, l := range s.lives {
+		switch since(l.Created) {
+		case 0:
+			first = l
+		case 3 * time.Second:
+			second = l
+		}
+	}
+	if !first.Ended.IsZero() || since(second.Ended) != 8*time.Second || first.PricePerHour != 8 {
+		t.Errorf("%+v and %+v", first, second)
+	}
+	if wanted := 8 * (out.Account + 5*time.Second).Hours(); math.Abs(out.Cost-wanted) > 1e-9 {
+		t.Errorf("$%v, want $%v", out.Cost, wanted)
+	}
+}
+
+func TestABootThatSucceedsEndsTheRowOfFailures(t *testing.T) {
+	var wanted []int // one, but for a second now and then
+	for i := range 600 {
+		wanted = append(wanted, min(1, i%40))
+	}
+	w := plain(want(wanted...), every(600, time.Second, 1, 1))
+	w.Services[0].Truths[0].Boot.Fails, w.Seed = 0.6, 3
+	s := tell(&w)
+	out := play(t, w)
+	row, waited := 0, 0
+	for i, l := range s.lives {
+		if !l.Ready.IsZero() {
+			row = 0
+			continue
+		}
+		row++
+		if i+1 < len(s.lives) {
+			wait := s.lives[i+1].Created.Sub(l.Ended)
+			if least := time.Second << (row - 1); wait < least || wait > least+2*time.Second {
+				t.Errorf("%v after %d failures in a row", wait, row)
+			}
+			waited = max(waited, row)
+		}
+	}
+	failed := 0
+	for _, x := range s.snapshots {
+		m := x.Models[0]
+		failed = max(failed, m.Failures)
+		if len(m.Replicas) == 1 && m.Replicas[0].Phase == scale.Ready && m.Failures != 0 {
+			t.Errorf("%v: %d failures with a Ready replica", since(x.Now), m.Failures)
+		}
+	}
+	if failed < 2 || waited != failed || out.Peak != 1 {
+		t.Errorf("%d failures in a row, told of %d: %+v", waited, failed, out.Targets[0])
+	}
+}

@@ -124,7 +124,7 @@ func TestARivalsStateIsLostAtARestart(t *testing.T) {
 
 func TestAStaticFleetStays(t *testing.T) {
 	w := plain(sim.Static(3), every(3000, 10*ms, 1, 8))
-	w.Services[0].Start = 3
+	w.Services[0].Start, w.Services[0].Model.Replicas.Max = 3, 2 // bounds are for those who scale
 	out := play(t, w)
 	if out.Peak != 3 || out.Targets[0].Starts != 3 || out.Actions != 0 || out.Empty != 0 {
 		t.Errorf("%+v", out)

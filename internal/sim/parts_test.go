@@ -200,6 +200,18 @@ func TestZonesFollowTheirStepsRoundAndRound(t *testing.T) {
 	}
 }
 
+func TestSpotGoesWhereMostNodesAreFree(t *testing.T) {
+	r := run{zones: []zone{{count: 3}, {count: 5, taken: 1}, {count: 4}}}
+	var order []int
+	for z := r.roomiest(); z != nil; z = r.roomiest() {
+		z.taken++
+		order = append(order, slices.IndexFunc(r.zones, func(o zone) bool { return o.taken == z.taken && o.count == z.count }))
+	}
+	if !slices.Equal(order, []int{1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2}) {
+		t.Errorf("zones %v", order)
+	}
+}
+
 func TestBackOffDoublesAndForgives(t *testing.T) {
 	var b backoff
 	at := time.Duration(0)

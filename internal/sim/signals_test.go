@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -94,10 +95,17 @@ func TestEnginesInsideShowWhatWaits(t *testing.T) {
 // TestLengthsAreEstimatedWhereNoClientTells: admission learns how long replies
 // are, and clients that set a limit are believed as far as they were right.
 func TestLengthsAreEstimatedWhereNoClientTells(t *testing.T) {
-	w := plain(want(1), lone(200))
+	pairs := append(lone(200), lone(200)...) // one for each replica while there are two
+	slices.SortStableFunc(pairs, func(a, b scale.Request) int { return a.At.Compare(b.At) })
+	w := plain(want(1, 1, 2, 2, 2, 2, 2, 2, 1, 2, 2, 2, 2, 1, 2, 2, 2, 1), numbered(pairs))
 	w.Services[0].Asks = false
 	s := tell(&w)
 	play(t, w)
+	for _, x := range s.snapshots { // also when replicas are gone whose tokens counted
+		if d := x.Models[0].Demand; d.OutputTokens.Known() && d.OutputTokens.Value != 5 {
+			t.Errorf("%v: replies of %v", since(x.Now), d.OutputTokens.Value)
+		}
+	}
 	early, late := s.second(t, 6).Models[0].Demand, s.second(t, 20).Models[0].Demand
 	if early.OutputTokens.Known() || early.OutputLimit.Known() || late.OutputTokens.Value != 5 || late.OutputLimit.Known() {
 		t.Errorf("lengths %+v, then %+v", early.OutputTokens, late.OutputTokens)
