@@ -321,10 +321,10 @@ func TestTheYoungestIsTakenAtItsZonesPrice(t *testing.T) {
 	out := play(t, w)
 	var first, second scale.Lifetime
 	for _, l := range s.lives {
-		switch since(l.Created) {
-		case 0:
+		if since(l.Created) == 0 {
 			first = l
-		case 3 * time.Second:
+		}
+		if since(l.Created) == 3*time.Second {
 			second = l
 		}
 	}
