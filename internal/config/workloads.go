@@ -71,7 +71,7 @@ type Source struct {
 	Scale          float64  // factor on the rate, where Kind is FromCounts or FromClients; 1 for as published
 	CV             float64  // coefficient of variation of the gaps between arrivals; 1 is Poisson
 	FromDay        float64  // days of File that are left out before the first request
-	Days           float64  // how long, from FromDay; 0 means to the end
+	Days           float64  // how long, from FromDay; 0 means to the end, and where Kind is FromShape Generate says it
 	MeanRPS        float64  // requests/s over the whole series, where Kind is FromCurve
 	Tokens         string   // a file of requests whose token counts are drawn; "" where nothing is said
 	TokensByWindow string   // ServeGen's quantiles of token counts by window; "" where nothing is said

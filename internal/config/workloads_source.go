@@ -57,6 +57,9 @@ func (c workloadCheck) checkSourceFiles(s *Source) {
 		}
 	case FromShape:
 		s.Generate = c.checkGenerate(*f.Generate)
+		if s.Days > 0 {
+			s.Generate.Days, s.Days = min(s.Generate.Days, s.Days), 0
+		}
 	}
 	if f.Tokens != "" {
 		s.Tokens = c.requests("tokens", f.Tokens)

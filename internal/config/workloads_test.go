@@ -224,6 +224,17 @@ func TestTracesWithoutAnEntryTakeW1AsTheFolderSaysIt(t *testing.T) {
 	}
 }
 
+func TestShapeIsCutToTheDaysOfWhoIsLikeIt(t *testing.T) {
+	w, err := LoadWorkloads(folder(t, questions+"  - {name: hours, like: fleet, days: 0.5, faults: {}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hours, _ := w.Workload("hours")
+	if got := hours.Source; got.Generate.Days != 0.5 || got.Days != 0 || got.Generate.Models != 5 || len(hours.Faults.Restarts) != 0 {
+		t.Errorf("got %+v", hours)
+	}
+}
+
 func TestFolderOfTracesNeedsNoWorkloadsFile(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := LoadWorkloads(dir); err == nil || !strings.Contains(err.Error(), "neither a workloads.yaml nor a trace file") {
