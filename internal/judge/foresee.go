@@ -3,6 +3,7 @@ package judge
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -158,6 +159,62 @@ func (d *drawn) clairvoyant(best lane) {
 		}).Time.Hours() * best.price
 	}
 	d.bound.budget = report.Number(budget)
+	if len(d.Models) == 1 && (len(d.lanes) > 1 || len(d.Zones) > 0) {
+		d.relax()
+	}
+}
+
+// relax prices the fleet of several kinds of one who knows the future, where
+// there is a choice of kinds: then that is the clairvoyant.
+func (d *drawn) relax() {
+	p := bound.RelaxedProblem{Step: minute, Minimum: d.Models[0].Replicas.Min}
+	for _, l := range d.lanes {
+		need := make([]float64, d.survey.minutes())
+		for t := range need {
+			need[t] = l.curves[d.survey.mixAt(t)].exact(d.survey.rate(0, t))
+		}
+		for _, c := range l.variant.Capacities {
+			k := bound.Kind{PricePerHour: d.price(l.variant, c), Boot: d.meanBoot(l.variant.Name), Need: need}
+			if c == scale.Spot {
+				k.Available = d.spot(len(need))
+			}
+			p.Kinds = append(p.Kinds, k)
+		}
+	}
+	relaxed := bound.Relaxed(p).Cost
+	d.bound.relaxed, d.bound.clairvoyant = report.Number(relaxed), relaxed
+}
+
+// spot is how many spot nodes there are in each minute, at the least; nil where
+// there is no end of them.
+func (d *drawn) spot(minutes int) []int {
+	if len(d.Zones) == 0 {
+		return nil
+	}
+	all := make([]int, minutes)
+	for _, z := range d.Zones {
+		for t := range all {
+			all[t] += fewest(z, time.Duration(t)*minute)
+		}
+	}
+	return all
+}
+
+// fewest is the smallest count of a zone in the minute that begins at a time.
+func fewest(z sim.Zone, from time.Duration) int {
+	if z.Repeat > 0 {
+		from %= z.Repeat
+	}
+	count, low := 0, math.MaxInt
+	for _, s := range z.Nodes {
+		switch {
+		case s.At <= from:
+			count = s.Count
+		case s.At < from+minute:
+			low = min(low, s.Count)
+		}
+	}
+	return min(count, low)
 }
 
 // load is the work of each minute in replicas, as a fluid, and the requests

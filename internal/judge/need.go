@@ -46,22 +46,26 @@ type curve struct {
 	rates []float64
 }
 
-// replicas is the smallest pool that serves a rate: between two sizes that
-// were tried, linear.
+// replicas is the smallest pool that serves a rate.
 func (c curve) replicas(rate float64) int {
-	if rate <= 0 {
-		return 0
-	}
+	return int(math.Ceil(c.exact(rate) - 1e-9))
+}
+
+// exact is the pool that serves a rate, in fractions of a replica: between two
+// sizes that were tried, linear.
+func (c curve) exact(rate float64) float64 {
 	i := sort.SearchFloat64s(c.rates, rate)
 	last := len(c.rates) - 1
 	switch {
+	case rate <= 0:
+		return 0
 	case i == 0:
-		return c.sizes[0]
+		return float64(c.sizes[0]) * rate / c.rates[0]
 	case i > last:
-		return int(math.Ceil(float64(c.sizes[last]) * rate / c.rates[last]))
+		return float64(c.sizes[last]) * rate / c.rates[last]
 	}
 	share := (rate - c.rates[i-1]) / (c.rates[i] - c.rates[i-1])
-	return int(math.Ceil(float64(c.sizes[i-1]) + share*float64(c.sizes[i]-c.sizes[i-1]) - 1e-9))
+	return float64(c.sizes[i-1]) + share*float64(c.sizes[i]-c.sizes[i-1])
 }
 
 // perReplica is the most that one replica serves in a pool of any size tried.

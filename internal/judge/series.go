@@ -12,18 +12,14 @@ import (
 	"github.com/penstock/penstock/internal/trace"
 )
 
-// What a generated shape has where the workload does not say: as the families
-// of package trace.
 const (
-	crowdPeak  = 20.0
-	crowdEvery = 24 * time.Hour
-	crowdRise  = 10 * time.Minute
-	crowdHold  = 30 * time.Minute
-	crowdFall  = 30 * time.Minute
-	crowdDay   = 3.0
+	// A crowd comes, stays and goes as in package trace's own family.
+	crowdRise = 10 * time.Minute
+	crowdHold = 30 * time.Minute
+	crowdFall = 30 * time.Minute
+	// stepsDwell is how long a level stays, on average.
 	stepsDwell = 45 * time.Minute
-	stepsRatio = 12.0
-	dayRatio   = 3.5
+	// apiClients are as many as have nearly all of ServeGen's traffic.
 	apiClients = 40
 )
 
@@ -82,26 +78,20 @@ func requests(s config.Source) (sim.Source, error) {
 // generate draws a family of shapes.
 func generate(g config.Generate, d trace.Draw) (sim.Source, error) {
 	span := time.Duration(g.Days * float64(24*time.Hour))
-	or := func(said, otherwise float64) float64 {
-		if said > 0 {
-			return said
-		}
-		return otherwise
-	}
 	if g.Outlier.Share > 0 {
 		d.Tokens = trace.Outliers{Tokens: d.Tokens, Share: g.Outlier.Share, PromptTokens: g.Outlier.InTokens}
 	}
 	switch g.Shape {
 	case "enterprise", "enterprise-peaky":
-		return trace.Enterprise{Span: span, MeanRPS: g.MeanRPS, Ratio: or(g.Ratio, dayRatio), Weekend: or(g.Weekend, 1)}.Source(d)
+		return trace.Enterprise{Span: span, MeanRPS: g.MeanRPS, Ratio: g.Ratio, Weekend: g.Weekend}.Source(d)
 	case "api":
 		return trace.API{Span: span, MeanRPS: g.MeanRPS, Clients: apiClients}.Source(d)
 	case "steps":
-		return trace.Steps{Span: span, MeanRPS: g.MeanRPS, Ratio: or(g.Ratio, stepsRatio), Dwell: stepsDwell}.Source(d)
+		return trace.Steps{Span: span, MeanRPS: g.MeanRPS, Ratio: g.Ratio, Dwell: stepsDwell}.Source(d)
 	case "flash-crowd":
 		return trace.FlashCrowd{
-			Span: span, MeanRPS: g.MeanRPS, Ratio: crowdDay, Peak: or(g.Ratio, crowdPeak),
-			Every: min(crowdEvery, span/3), Rise: crowdRise, Hold: crowdHold, Fall: crowdFall,
+			Span: span, MeanRPS: g.MeanRPS, Ratio: g.Ratio, Peak: g.Peak,
+			Every: g.Every, Rise: crowdRise, Hold: crowdHold, Fall: crowdFall,
 		}.Source(d)
 	case "sparse-fleet":
 		d.Model = ""

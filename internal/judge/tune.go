@@ -14,12 +14,16 @@ import (
 	"github.com/penstock/penstock/internal/trace"
 )
 
-// tryFor is how much of a workload a knob is tried on, request by request.
-const tryFor = 24 * time.Hour
+// A knob is tried, request by request, on a seventh of the workload, within
+// these bounds: a day of a week.
+const (
+	tryLeast = 6 * time.Hour
+	tryMost  = 24 * time.Hour
+)
 
 // tune finds a rival's best knob in hindsight. A fluid model of the whole
 // workload says what each knob of the grid costs; of those, from the cheapest
-// up, the first is sought by halving that keeps the objective on the first day
+// up, the first is sought by halving that keeps the objective on a first part,s
 // request by request, for a fluid has no bursts. Where none does, the one that
 // missed it least of those tried is taken. Where there are many models, the
 // busiest one's knob is everyone's.
@@ -74,14 +78,14 @@ func (d *drawn) byCost(r rival.Rival) []float64 {
 	return knobs
 }
 
-// try is the attainment of a policy with a knob on the first day.
+// try is the attainment of a policy with a knob on a first part.
 func (d *drawn) try(ctx context.Context, p policy, knob float64) (float64, error) {
 	source, err := d.Open(d.seed)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = trace.Close(source) }() // only the first day was wanted
-	world := d.world(&trace.Clip{Source: source, For: tryFor})
+	world := d.world(&trace.Clip{Source: source, For: min(max(d.survey.span/7, tryLeast), tryMost)})
 	world.Governor, _ = d.governor(p, knob)
 	result, err := world.Run(ctx)
 	if err != nil {

@@ -23,9 +23,10 @@ type meter struct {
 	arrivals int
 	newest   time.Duration // latest arrival; −1 before the first
 	prompts  ring
-	limits   ring // that clients set
-	asked    ring // limits of requests that ended well
-	came     ring // and how long their replies were
+	long     float64 // 0.95 quantile of prompts; −1 while it is not up to date
+	limits   ring    // that clients set
+	asked    ring    // limits of requests that ended well
+	came     ring    // and how long their replies were
 	outputs  lengths
 	expected int // what outputs says, when last taken
 	good     int
@@ -79,6 +80,7 @@ func (m *meter) arrived(f *flight) int {
 	m.arrivals++
 	m.newest = f.arrived
 	m.prompts.put(f.request.PromptTokens)
+	m.long = -1
 	if !m.asks {
 		return m.expected
 	}
@@ -115,10 +117,12 @@ func (m *meter) demand(r *run, q *admission.Queue, tokens int) scale.Demand {
 		m.arrivals, m.since = 0, r.now
 	}
 	if m.prompts.n > 0 {
-		var room [recent]int
-		copy(room[:], m.prompts.values[:m.prompts.n])
-		d.PromptTokens = scale.Observe(m.prompts.mean(), at)
-		d.LongPrompt = scale.Observe(float64(quantile(room[:m.prompts.n], 0.95)), at)
+		if m.long < 0 {
+			var room [recent]int
+			copy(room[:], m.prompts.values[:m.prompts.n])
+			m.long = float64(quantile(room[:m.prompts.n], 0.95))
+		}
+		d.PromptTokens, d.LongPrompt = scale.Observe(m.prompts.mean(), at), scale.Observe(m.long, at)
 		d.LastArrival = scale.Observe(float64(r.instant(m.newest).UnixNano())/1e9, at)
 	}
 	if m.limits.n > 0 {

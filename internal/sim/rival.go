@@ -156,11 +156,13 @@ func changes(state *scale.ModelState, bounds scale.Range, wants []rival.Want) []
 		out[most].To += bounds.Min - total
 	}
 	for i := range out {
-		if c := &out[i]; c.To < c.From {
+		c := &out[i]
+		if c.To < c.From {
 			c.Drain = victims(state, c.Target, c.From-c.To)
 		}
-		why := fmt.Sprintf("The rival wants %d", out[i].Want)
-		out[i].Reasons = []scale.Reason{{Code: scale.ReasonDemand, Text: why}}
+		if c.To != c.From {
+			c.Reasons = []scale.Reason{{Code: scale.ReasonDemand, Text: fmt.Sprintf("The rival wants %d", c.Want)}}
+		}
 	}
 	slices.SortFunc(out, func(a, b scale.Change) int { return a.Target.Compare(b.Target) })
 	return slices.DeleteFunc(out, func(c scale.Change) bool { return c.From == 0 && c.To == 0 })
