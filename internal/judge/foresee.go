@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"time"
 
@@ -39,35 +40,128 @@ type lane struct {
 	curves  []curve
 }
 
+// class is models that are served alike and asked for alike: what was measured
+// for one of them holds for all.
+type class struct {
+	of    int // the first of its models
+	lanes []lane
+	best  int // the lane that serves the most for its price
+}
+
+// classify finds the classes of a Question's models.
+func (d *drawn) classify() {
+	for i, m := range d.Models {
+		at := slices.IndexFunc(d.classes, func(c class) bool {
+			o := d.Models[c.of]
+			return d.Alike && o.SLO == m.SLO && reflect.DeepEqual(o.Variants, m.Variants)
+		})
+		if at < 0 {
+			at, d.classes = len(d.classes), append(d.classes, class{of: i})
+		}
+		d.class = append(d.class, at)
+	}
+}
+
+// lanes are those of a model.
+func (d *drawn) lanes(i int) []lane { return d.classes[d.class[i]].lanes }
+
+// best is a model's lane that serves the most for its price.
+func (d *drawn) best(i int) lane {
+	c := d.classes[d.class[i]]
+	return c.lanes[c.best]
+}
+
+// asked is what a model's requests are made of.
+func (d *drawn) asked(i int) *asked { return &d.survey.asked[d.class[i]] }
+
 // foresee measures what pools of every variant serve under the truth, and from
 // that what each minute needs and what the clairvoyant fleet costs.
 func (d *drawn) foresee(ctx context.Context) error {
-	var lanes []lane
-	peak := d.survey.peak()
-	for i, v := range d.Models[0].Variants {
-		l := lane{variant: v, truth: d.services[0].Truths[i], price: d.price(v, scale.OnDemand)}
-		for m := range d.survey.mixes {
-			p := pool{profile: l.truth.Profile, slo: d.Models[0].SLO, cv: d.CV, mix: &d.survey.mixes[m], seed: d.seed}
-			c, err := p.measure(ctx, peak[m])
+	for c := range d.classes {
+		if err := d.measure(ctx, c); err != nil {
+			return err
+		}
+	}
+	d.Models = slices.Clone(d.Models)
+	for i := range d.Models {
+		d.needs = append(d.needs, d.need(i, d.best(i)))
+		d.limit(i)
+	}
+	d.start()
+	d.clairvoyant()
+	return d.alone(ctx)
+}
+
+// measure measures the lanes of a class.
+func (d *drawn) measure(ctx context.Context, index int) error {
+	c := &d.classes[index]
+	m, asked := d.Models[c.of], &d.survey.asked[index]
+	peak := d.peak(index)
+	for i, v := range m.Variants {
+		l := lane{variant: v, truth: d.services[c.of].Truths[i], price: d.price(v, v.Capacities[0])}
+		for j := range asked.mixes {
+			p := pool{profile: l.truth.Profile, slo: m.SLO, cv: d.CV, mix: &asked.mixes[j], seed: d.seed}
+			curve, err := p.measure(ctx, peak[j])
 			if err != nil {
 				return fmt.Errorf("measure pools of %s: %w", v.Name, err)
 			}
-			l.curves = append(l.curves, c)
+			l.curves = append(l.curves, curve)
 		}
-		lanes = append(lanes, l)
+		c.lanes = append(c.lanes, l)
 	}
-	d.lanes = lanes
-	best := slices.MinFunc(lanes, func(a, b lane) int {
-		return compare(a.price/a.curves[0].perReplica(), b.price/b.curves[0].perReplica())
-	})
-	d.Models = slices.Clone(d.Models)
-	for i := range d.Models {
-		d.needs = append(d.needs, d.need(i, best))
-		d.limit(i)
-		d.services[i].Start = max(d.Models[i].Replicas.Min, d.needs[i][0])
+	dear := func(l lane) float64 {
+		if len(l.curves) == 0 { // nobody asks for it
+			return l.price
+		}
+		return l.price / l.curves[0].perReplica()
 	}
-	d.clairvoyant(best)
-	return d.alone()
+	for i, l := range c.lanes {
+		if dear(l) < dear(c.lanes[c.best]) {
+			c.best = i
+		}
+	}
+	return nil
+}
+
+// start says with how many replicas of its first variant each model begins: as
+// many as the first minute needs, while there are accelerators, the models of
+// higher priority first.
+func (d *drawn) start() {
+	order := make([]int, len(d.Models))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return d.Models[b].Priority - d.Models[a].Priority })
+	taken := map[string]int{} // accelerators by type
+	for _, i := range order {
+		v := d.Models[i].Variants[0]
+		n := d.need(i, d.lanes(i)[0])[0]
+		if slots, limited := d.slots(v); limited {
+			n = min(n, (slots-taken[v.Accelerator.Type])/v.Accelerator.Count)
+		}
+		taken[v.Accelerator.Type] += n * v.Accelerator.Count
+		d.services[i].Start = n
+	}
+}
+
+// slots are the accelerators that there are for a variant, where they are
+// limited.
+func (q Question) slots(v scale.Variant) (n int, limited bool) {
+	for _, o := range q.Offerings {
+		if o.Accelerator == v.Accelerator.Type && o.Capacity == v.Capacities[0] && o.Limited {
+			n, limited = n+o.Slots, true
+		}
+	}
+	return n, limited
+}
+
+// ceiling is how many replicas of a variant a model may ever have.
+func (d *drawn) ceiling(i int, v scale.Variant) int {
+	most := min(d.Models[i].Replicas.Max, v.Max)
+	if slots, limited := d.slots(v); limited {
+		most = min(most, slots/v.Accelerator.Count)
+	}
+	return most
 }
 
 // maxFactor is how many times the largest need a model may have replicas, and
@@ -78,13 +172,17 @@ const (
 	maxLeast  = 8
 )
 
-// limit sets a model's largest number of replicas, the same for every policy.
+// limit sets the largest number of replicas, the same for every policy, of a
+// model that has none.
 func (d *drawn) limit(i int) {
+	m := d.Models[i]
+	if m.Replicas.Max < unlimited {
+		return
+	}
 	most := maxLeast
-	for _, l := range d.lanes {
+	for _, l := range d.lanes(i) {
 		most = max(most, maxFactor*slices.Max(d.need(i, l)))
 	}
-	m := d.Models[i]
 	m.Replicas.Max = min(m.Replicas.Max, most)
 	m.Variants = slices.Clone(m.Variants)
 	for j := range m.Variants {
@@ -93,104 +191,105 @@ func (d *drawn) limit(i int) {
 	d.Models[i], d.services[i].Model = m, m
 }
 
-func compare(a, b float64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
-// peak is the largest rate of any one model under each mix.
-func (s *survey) peak() []float64 {
-	peaks := make([]float64, len(s.mixes))
-	for i := range s.rates {
-		for t := range s.rates[i] {
-			m := s.mixAt(t)
-			peaks[m] = max(peaks[m], s.rate(i, t))
+// peak is the largest rate of any one model of a class under each mix.
+func (d *drawn) peak(index int) []float64 {
+	asked := &d.survey.asked[index]
+	peaks := make([]float64, len(asked.mixes))
+	for i, class := range d.class {
+		for t := range d.survey.rates[i] {
+			if class == index {
+				m := asked.at(t)
+				peaks[m] = max(peaks[m], d.survey.rate(i, t))
+			}
 		}
 	}
 	return peaks
 }
 
-// mixAt is the index of a minute's mix.
-func (s *survey) mixAt(bin int) int {
-	return s.mixOf[min(bin/int(mixSpan/minute), len(s.mixOf)-1)]
+// exact is how many replicas of a lane a model needs in a minute, not rounded.
+func (d *drawn) exact(i int, l lane, bin int) float64 {
+	rate := d.survey.rate(i, bin)
+	if rate == 0 {
+		return 0
+	}
+	return l.curves[d.asked(i).at(bin)].exact(rate)
 }
 
-// need is how many replicas of a lane a model needs in each minute.
+// need is how many replicas of a lane a model needs in each minute, as far as
+// it may have them.
 func (d *drawn) need(i int, l lane) []int {
 	needs := make([]int, d.survey.minutes())
+	least, most := d.Models[i].Replicas.Min, d.ceiling(i, l.variant)
 	for t := range needs {
-		needs[t] = max(d.Models[i].Replicas.Min, l.curves[d.survey.mixAt(t)].replicas(d.survey.rate(i, t)))
+		needs[t] = min(most, max(least, whole(d.exact(i, l, t))))
 	}
 	return needs
 }
 
 // meanBoot is the mean of a variant's starts.
-func (d *drawn) meanBoot(variant string) time.Duration {
+func (q Question) meanBoot(v scale.Variant) time.Duration {
 	sum, shares := 0.0, 0.0
-	for _, m := range d.Boots[variant].Mixture {
+	for _, m := range q.Boot(v).Mixture {
 		sum += m.Share * float64(m.Mean)
 		shares += m.Share
 	}
 	if shares == 0 {
-		v, _ := d.Models[0].Variant(variant)
 		return v.ColdStart
 	}
 	return time.Duration(sum / shares)
 }
 
-// clairvoyant prices the fleets of one who knows the future.
-func (d *drawn) clairvoyant(best lane) {
-	d.bound.budget, d.bound.relaxed = report.Unknown(), report.Unknown()
-	boot := d.meanBoot(best.variant.Name)
-	budget := 0.0
+// clairvoyant prices the fleets of one who knows the future. Where a model has
+// a choice of kinds of replica, that is the relaxed fleet.
+func (d *drawn) clairvoyant() {
+	budget, chooses := 0.0, false
 	for i, m := range d.Models {
+		best := d.best(i)
+		boot := d.meanBoot(best.variant)
 		fleet := bound.Clairvoyant(d.needs[i], minute, boot, m.Replicas.Min)
 		d.bound.fleets = append(d.bound.fleets, fleet)
+		d.bound.floor += float64(m.Replicas.Min) * d.survey.span.Hours() * d.cheapest(m)
+		if len(d.lanes(i)) > 1 || len(best.variant.Capacities) > 1 {
+			chooses = true
+			d.bound.clairvoyant += bound.Relaxed(d.relax(i)).Cost
+			continue
+		}
 		d.bound.clairvoyant += fleet.Time.Hours() * best.price
-		d.bound.floor += float64(m.Replicas.Min) * d.survey.span.Hours() * d.cheapest()
 		load, weight := d.load(i, best)
 		budget += bound.Budget(bound.BudgetProblem{
 			Load: load, Weight: weight, Step: minute, Boot: boot, Minimum: m.Replicas.Min, Loss: 1 - m.SLO.Objective,
 		}).Time.Hours() * best.price
 	}
-	d.bound.budget = report.Number(budget)
-	if len(d.Models) == 1 && (len(d.lanes) > 1 || len(d.Zones) > 0) {
-		d.relax()
+	d.bound.budget, d.bound.relaxed = report.Number(budget), report.Unknown()
+	if chooses { // the budget is for one kind
+		d.bound.budget, d.bound.relaxed = report.Unknown(), report.Number(d.bound.clairvoyant)
 	}
 }
 
-// relax prices the fleet of several kinds of one who knows the future, where
-// there is a choice of kinds: then that is the clairvoyant.
-func (d *drawn) relax() {
-	p := bound.RelaxedProblem{Step: minute, Minimum: d.Models[0].Replicas.Min}
-	for _, l := range d.lanes {
+// relax is a model's fleet of several kinds as a linear programme.
+func (d *drawn) relax(i int) bound.RelaxedProblem {
+	p := bound.RelaxedProblem{Step: minute, Minimum: d.Models[i].Replicas.Min}
+	for _, l := range d.lanes(i) {
 		need := make([]float64, d.survey.minutes())
 		for t := range need {
-			need[t] = l.curves[d.survey.mixAt(t)].exact(d.survey.rate(0, t))
+			need[t] = d.exact(i, l, t)
 		}
 		for _, c := range l.variant.Capacities {
-			k := bound.Kind{PricePerHour: d.price(l.variant, c), Boot: d.meanBoot(l.variant.Name), Need: need}
-			if c == scale.Spot {
+			k := bound.Kind{PricePerHour: d.price(l.variant, c), Boot: d.meanBoot(l.variant), Need: need}
+			if most := d.ceiling(i, l.variant); float64(most) < slices.Max(need) {
+				k.Available = slices.Repeat([]int{most}, len(need))
+			}
+			if c == scale.Spot && len(d.Zones) > 0 {
 				k.Available = d.spot(len(need))
 			}
 			p.Kinds = append(p.Kinds, k)
 		}
 	}
-	relaxed := bound.Relaxed(p).Cost
-	d.bound.relaxed, d.bound.clairvoyant = report.Number(relaxed), relaxed
+	return p
 }
 
-// spot is how many spot nodes there are in each minute, at the least; nil where
-// there is no end of them.
+// spot is how many spot nodes there are in each minute, at the least.
 func (d *drawn) spot(minutes int) []int {
-	if len(d.Zones) == 0 {
-		return nil
-	}
 	all := make([]int, minutes)
 	for _, z := range d.Zones {
 		for t := range all {
@@ -220,20 +319,23 @@ func fewest(z sim.Zone, from time.Duration) int {
 // load is the work of each minute in replicas, as a fluid, and the requests
 // that a replica's worth of it is.
 func (d *drawn) load(i int, l lane) (load, weight []float64) {
-	load, weight = make([]float64, d.survey.minutes()), make([]float64, d.survey.minutes())
+	load, weight = make([]float64, d.survey.minutes()), slices.Repeat([]float64{1}, d.survey.minutes())
+	if len(l.curves) == 0 { // nobody asks for it
+		return load, weight
+	}
 	for t := range load {
-		per := l.curves[d.survey.mixAt(t)].perReplica()
+		per := l.curves[d.asked(i).at(t)].perReplica()
 		load[t], weight[t] = d.survey.rate(i, t)/per, per
 	}
 	return load, weight
 }
 
-// cheapest is the least that a replica of anything costs an hour.
-func (d *drawn) cheapest() float64 {
+// cheapest is the least that a replica of a model costs an hour.
+func (q Question) cheapest(m scale.Model) float64 {
 	least := 0.0
-	for _, v := range d.Models[0].Variants {
+	for _, v := range m.Variants {
 		for _, c := range v.Capacities {
-			if p := d.price(v, c); least == 0 || p < least {
+			if p := q.price(v, c); least == 0 || p < least {
 				least = p
 			}
 		}
@@ -242,18 +344,20 @@ func (d *drawn) cheapest() float64 {
 }
 
 // alone adds up what the work of each request costs at the least.
-func (d *drawn) alone() error {
-	var ways []bound.Way
-	var sample []bound.Tokens
-	for _, t := range d.survey.all.sample {
-		sample = append(sample, bound.Tokens{Prompt: t.prompt, Output: t.output})
-	}
-	for _, l := range d.lanes {
-		price := l.price
-		for _, c := range l.variant.Capacities {
-			price = min(price, d.price(l.variant, c))
+func (d *drawn) alone(ctx context.Context) error {
+	ways := make([][]bound.Way, len(d.classes))
+	for i, c := range d.classes {
+		var sample []bound.Tokens
+		for _, t := range d.survey.asked[i].all.sample {
+			sample = append(sample, bound.Tokens{Prompt: t.prompt, Output: t.output})
 		}
-		ways = append(ways, bound.Way{Bound: bound.WorkFor(l.truth.Profile, sample), PricePerHour: price})
+		for _, l := range c.lanes {
+			price := l.price
+			for _, c := range l.variant.Capacities {
+				price = min(price, d.price(l.variant, c))
+			}
+			ways[i] = append(ways[i], bound.Way{Bound: bound.WorkFor(l.truth.Profile, sample), PricePerHour: price})
+		}
 	}
 	source, err := d.Open(d.seed)
 	if err != nil {
@@ -264,7 +368,11 @@ func (d *drawn) alone() error {
 		if err != nil {
 			return err
 		}
-		d.bound.work.Add(bound.Cheapest(ways, func(w bound.WorkBound) time.Duration {
+		if r.ID%lookEvery == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		class := d.class[d.survey.models[r.Model]] // one without a name is the first one's
+		d.bound.work.Add(bound.Cheapest(ways[class], func(w bound.WorkBound) time.Duration {
 			return w.Time(max(1, r.PromptTokens), max(1, r.OutputTokens))
 		}))
 	}
@@ -273,18 +381,20 @@ func (d *drawn) alone() error {
 
 // inflow is what a model's series is to a fluid, on a variant.
 func (d *drawn) inflow(i int, v scale.Variant) []sim.Inflow {
-	at := slices.IndexFunc(d.lanes, func(l lane) bool { return l.variant.Name == v.Name })
+	lanes, asked := d.lanes(i), d.asked(i)
+	at := slices.IndexFunc(lanes, func(l lane) bool { return l.variant.Name == v.Name })
 	bins := make([]sim.Inflow, d.survey.minutes())
 	for t := range bins {
-		m := d.survey.mixAt(t)
+		m := asked.at(t)
 		rate := d.survey.rate(i, t)
+		curve, mix := lanes[at].curves[m], asked.mixes[m]
 		bins[t] = sim.Inflow{
 			Requests:     rate * minute.Seconds(),
-			PromptTokens: d.survey.mixes[m].Prompt, LongPrompt: d.survey.mixes[m].LongPrompt, OutputTokens: d.survey.mixes[m].Output,
-			PerReplica: d.lanes[at].curves[m].perReplica(),
+			PromptTokens: mix.Prompt, LongPrompt: mix.LongPrompt, OutputTokens: mix.Output,
+			PerReplica: curve.perReplica(),
 		}
-		if n := d.lanes[at].curves[m].replicas(rate); n > 0 {
-			bins[t].PerReplica = min(bins[t].PerReplica, d.lanes[at].curves[m].of(n))
+		if n := whole(curve.exact(rate)); n > 0 {
+			bins[t].PerReplica = min(bins[t].PerReplica, curve.of(n))
 		}
 	}
 	return bins

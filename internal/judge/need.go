@@ -46,10 +46,8 @@ type curve struct {
 	rates []float64
 }
 
-// replicas is the smallest pool that serves a rate.
-func (c curve) replicas(rate float64) int {
-	return int(math.Ceil(c.exact(rate) - 1e-9))
-}
+// whole is the smallest pool that is at least as large as one in fractions.
+func whole(exact float64) int { return int(math.Ceil(exact - 1e-9)) }
 
 // exact is the pool that serves a rate, in fractions of a replica: between two
 // sizes that were tried, linear.

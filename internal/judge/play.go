@@ -67,7 +67,7 @@ func (c *contest) outcome(ctx context.Context, at cell) (outcome, error) {
 	world.Governor, out.knob = d.governor(at.policy, knob)
 	if at.policy.own {
 		if c.trial.Series && at.seed == 1 {
-			out.diary = &report.Diary{Start: trace.Epoch()}
+			out.diary = &report.Diary{Start: d.begin()}
 		}
 		world.Watch = out.watch(d)
 	}
@@ -84,8 +84,21 @@ func (c *contest) outcome(ctx context.Context, at cell) (outcome, error) {
 func (d *drawn) world(source sim.Source) sim.World {
 	return sim.World{
 		Services: d.services, Offerings: d.Offerings, Fleet: d.Fleet, Zones: d.Zones, Notice: d.Notice, Faults: d.Faults,
-		Source: source, Seed: d.seed, Begin: trace.Epoch(),
+		Source: &moved{Source: source, by: d.begin().Sub(trace.Epoch())}, Seed: d.seed, Begin: d.begin(),
 	}
+}
+
+// moved is a source that begins at another instant.
+type moved struct {
+	sim.Source
+	by time.Duration
+}
+
+// Next returns the next request.
+func (m *moved) Next() (scale.Request, error) {
+	r, err := m.Source.Next()
+	r.At = r.At.Add(m.by)
+	return r, err
 }
 
 // watch notes decisions, and scale-downs at times when the signals cannot be
@@ -96,7 +109,7 @@ func (o *outcome) watch(d *drawn) func(scale.Snapshot, scale.Decision) {
 		if o.diary != nil {
 			o.diary.Note(decision)
 		}
-		at := decision.At.Sub(trace.Epoch())
+		at := decision.At.Sub(d.begin())
 		for _, windows := range blind {
 			for _, w := range windows {
 				if w.Start <= at && at < w.End {

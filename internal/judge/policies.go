@@ -149,18 +149,18 @@ func (d *drawn) setting(i int) rival.Setting {
 	s := rival.Setting{Model: m, Offerings: d.Offerings}
 	best := 0.0
 	for _, v := range m.Variants {
-		limit := (&capacity.Server{Profile: v.Profile, Mix: d.survey.all.Mix}).Solve(m.SLO)
-		price := d.price(v, scale.OnDemand)
+		limit := (&capacity.Server{Profile: v.Profile, Mix: d.asked(i).all.Mix}).Solve(m.SLO)
+		price := d.price(v, v.Capacities[0])
 		if per := limit.PerReplica / price; per > best {
 			best = per
-			s.Target = scale.ScaleTarget{Model: m.Name, Variant: v.Name, Capacity: scale.OnDemand}
+			s.Target = scale.ScaleTarget{Model: m.Name, Variant: v.Name, Capacity: v.Capacities[0]}
 			s.Batch, s.PerReplica = limit.Batch, limit.PerReplica
 		}
 	}
 	if best == 0 { // by what everybody is told, nothing meets the SLO: one at a time
 		v := m.Variants[0]
-		at := (&capacity.Server{Profile: v.Profile, Mix: d.survey.all.Mix}).Predict(1, m.SLO.Objective)
-		s.Target = scale.ScaleTarget{Model: m.Name, Variant: v.Name, Capacity: scale.OnDemand}
+		at := (&capacity.Server{Profile: v.Profile, Mix: d.asked(i).all.Mix}).Predict(1, m.SLO.Objective)
+		s.Target = scale.ScaleTarget{Model: m.Name, Variant: v.Name, Capacity: v.Capacities[0]}
 		s.Batch, s.PerReplica = 1, 1/at.Service
 	}
 	return s

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/penstock/penstock/internal/scale"
 	"github.com/penstock/penstock/internal/sim"
+	"github.com/penstock/penstock/internal/trace"
 )
 
 // Question is what every policy is asked: models to serve, and who asks for
@@ -19,16 +21,30 @@ type Question struct {
 	Models     []scale.Model // sorted by name; what everybody is told
 	Offerings  []scale.Offering
 	Fleet      scale.FleetPolicy
-	Boots      map[string]sim.Boot // by variant: how starting really goes
+	Boot       func(scale.Variant) sim.Boot // how starting one really goes
 	Zones      []sim.Zone
 	Notice     time.Duration
 	Faults     sim.Faults
 	CV         float64 // of the gaps between arrivals, for pools that are tried alone
 	// Truth is how far serving may be from what is told, as a share either way.
 	Truth float64
+	// Alike says that models with one SLO and the same variants are asked the
+	// same kind of requests, so that what holds of one holds of all.
+	Alike bool
 	// Tick is Penstock's.
 	Tick time.Duration
-	Open func(seed uint64) (sim.Source, error)
+	// Begin is the instant of the Epoch of Open's requests, for schedules; zero
+	// for the Epoch itself.
+	Begin time.Time
+	Open  func(seed uint64) (sim.Source, error)
+}
+
+// begin is the instant at which a World of the Question begins.
+func (q Question) begin() time.Time {
+	if q.Begin.IsZero() {
+		return trace.Epoch()
+	}
+	return q.Begin
 }
 
 // drawn is a Question with its seed.
@@ -38,8 +54,9 @@ type drawn struct {
 	services []sim.Service
 	factors  map[string]float64 // by variant: how many times as long as told serving takes
 	survey   *survey
-	lanes    []lane
-	needs    [][]int // replicas of the best variant in each minute, by model
+	class    []int   // of each model
+	classes  []class // of models that are served alike
+	needs    [][]int // replicas of its class's best variant in each minute, by model
 	bound    bounds
 }
 
@@ -52,14 +69,15 @@ func (q Question) draw(ctx context.Context, seed uint64) (*drawn, error) {
 		names[i] = m.Name
 		d.services = append(d.services, sim.Service{Model: m, Truths: d.truths(m)})
 	}
+	d.classify()
 	source, err := q.Open(seed)
 	if err != nil {
 		return nil, err
 	}
-	if d.survey, err = read(source, names, seed); err != nil {
-		return nil, fmt.Errorf("survey the series: %w", err)
+	if d.survey, err = read(ctx, source, names, d.class, seed); err != nil {
+		return nil, fmt.Errorf("survey the series: %w", errors.Join(err, trace.Close(source)))
 	}
-	return d, d.foresee(ctx)
+	return d, errors.Join(trace.Close(source), d.foresee(ctx))
 }
 
 // truths draws what serving really takes on every variant of a model. Variants
@@ -71,7 +89,7 @@ func (d *drawn) truths(m scale.Model) []sim.Truth {
 		_, _ = h.Write([]byte(d.Name + "\x00" + v.Name)) // never fails
 		factor := 1 + d.Truth*(2*rand.New(rand.NewPCG(d.seed, h.Sum64())).Float64()-1)
 		d.factors[v.Name] = factor
-		truths[i] = sim.Truth{Profile: slower(v.Profile, factor), Boot: d.Boots[v.Name]}
+		truths[i] = sim.Truth{Profile: slower(v.Profile, factor), Boot: d.Boot(v)}
 	}
 	return truths
 }

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,10 @@ const (
 	mixSample = 2000
 	// sameMix is how far the means of two mixes may be apart to count as one.
 	sameMix = 0.05
+	// nominalPrompt and nominalOutput stand for the requests of a model that
+	// nobody asks for, in what those know who configure a rival for it.
+	nominalPrompt = 1000
+	nominalOutput = 200
 	// mostMinutes bounds a survey: a year.
 	mostMinutes = 366 * 24 * 60
 )
@@ -35,11 +40,16 @@ type survey struct {
 	requests int
 	span     time.Duration  // to the last arrival
 	rates    [][]float32    // requests in each minute, by model
-	mixes    []mix          // distinct ones
-	mixOf    []int          // by span of mixSpan: index into mixes
-	all      mix            // over the whole series
-	tokens   [2][]float64   // prompt and output tokens in each minute, all models
+	asked    []asked        // by class of models
 	models   map[string]int // index by name
+}
+
+// asked is what the requests at the models of a class are made of.
+type asked struct {
+	spans []mix // by mixSpan, while the series is read
+	mixes []mix // distinct ones; none where nobody asked
+	mixOf []int // by mixSpan: index into mixes
+	all   mix   // over the whole series
 }
 
 // mix is a sample of requests, and its means.
@@ -51,16 +61,24 @@ type mix struct {
 
 type tokens struct{ prompt, output int }
 
-// read surveys a series for the models named. A request that names no model is
-// the first one's.
-func read(source sim.Source, models []string, seed uint64) (*survey, error) {
-	s := &survey{models: make(map[string]int, len(models)), rates: make([][]float32, len(models))}
+// lookEvery is after how many requests a reading looks at its context.
+const lookEvery = 1 << 16
+
+// read surveys a series for the models named, of which each belongs to a
+// class. A request that names no model is the first one's.
+func read(ctx context.Context, source sim.Source, models []string, class []int, seed uint64) (*survey, error) {
+	s := &survey{
+		models: make(map[string]int, len(models)), rates: make([][]float32, len(models)),
+		asked: make([]asked, slices.Max(class)+1),
+	}
 	for i, name := range models {
 		s.models[name] = i
 	}
 	draws := rand.New(rand.NewPCG(seed, 5))
-	var spans []mix
 	for {
+		if s.requests%lookEvery == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		r, err := source.Next()
 		if errors.Is(err, io.EOF) {
 			break
@@ -73,31 +91,29 @@ func read(source sim.Source, models []string, seed uint64) (*survey, error) {
 		if bin >= mostMinutes {
 			return nil, fmt.Errorf("request %d comes after %v: at most a year is simulated", r.ID, at.Round(time.Hour))
 		}
-		if err := s.count(r, bin); err != nil {
+		model, err := s.count(r, bin)
+		if err != nil {
 			return nil, err
 		}
 		s.requests++
 		s.span = at
-		for len(spans) <= int(at/mixSpan) {
-			spans = append(spans, mix{})
-		}
-		one := tokens{max(1, r.PromptTokens), max(1, r.OutputTokens)}
-		spans[len(spans)-1].see(one, draws)
-		s.all.see(one, draws)
+		s.asked[class[model]].see(at, tokens{max(1, r.PromptTokens), max(1, r.OutputTokens)}, draws)
 	}
 	if s.requests == 0 {
 		return nil, errors.New("the series has no request")
 	}
-	s.merge(spans)
-	s.all.settle()
+	for i := range s.asked {
+		s.asked[i].settle(draws)
+	}
 	return s, nil
 }
 
-func (s *survey) count(r scale.Request, bin int) error {
+// count counts a request, and says whose it is.
+func (s *survey) count(r scale.Request, bin int) (model int, err error) {
 	model, known := s.models[r.Model]
 	if !known {
 		if r.Model != "" {
-			return fmt.Errorf("request %d asks for model %q, which nothing serves", r.ID, r.Model)
+			return 0, fmt.Errorf("request %d asks for model %q, which nothing serves", r.ID, r.Model)
 		}
 		model = 0
 	}
@@ -105,30 +121,43 @@ func (s *survey) count(r scale.Request, bin int) error {
 		s.rates[model] = append(s.rates[model], 0)
 	}
 	s.rates[model][bin]++
-	for i, n := range [2]int{r.PromptTokens, r.OutputTokens} {
-		for len(s.tokens[i]) <= bin {
-			s.tokens[i] = append(s.tokens[i], 0)
-		}
-		s.tokens[i][bin] += float64(n)
-	}
-	return nil
+	return model, nil
 }
 
-// merge gives every span its mix, and those alike the same one.
-func (s *survey) merge(spans []mix) {
-	for i := range spans {
-		m := &spans[i]
+// see counts what arrives at a time.
+func (a *asked) see(at time.Duration, t tokens, draws *rand.Rand) {
+	for len(a.spans) <= int(at/mixSpan) {
+		a.spans = append(a.spans, mix{})
+	}
+	a.spans[len(a.spans)-1].see(t, draws)
+	a.all.see(t, draws)
+}
+
+// settle gives every span its mix, and those alike the same one.
+func (a *asked) settle(draws *rand.Rand) {
+	for i := range a.spans {
+		m := &a.spans[i]
 		if m.seen == 0 { // nobody asked for anything
-			s.mixOf = append(s.mixOf, max(0, len(s.mixes)-1))
+			a.mixOf = append(a.mixOf, max(0, len(a.mixes)-1))
 			continue
 		}
 		m.settle()
-		at := slices.IndexFunc(s.mixes, func(o mix) bool { return o.like(m) })
+		at := slices.IndexFunc(a.mixes, func(o mix) bool { return o.like(m) })
 		if at < 0 {
-			at, s.mixes = len(s.mixes), append(s.mixes, *m)
+			at, a.mixes = len(a.mixes), append(a.mixes, *m)
 		}
-		s.mixOf = append(s.mixOf, at)
+		a.mixOf = append(a.mixOf, at)
 	}
+	a.spans = nil
+	if a.all.seen == 0 {
+		a.all.see(tokens{nominalPrompt, nominalOutput}, draws)
+	}
+	a.all.settle()
+}
+
+// at is the index of a minute's mix.
+func (a *asked) at(bin int) int {
+	return a.mixOf[min(bin/int(mixSpan/minute), len(a.mixOf)-1)]
 }
 
 // minutes is how many minutes the series lasts, begun ones included.

@@ -61,7 +61,7 @@ func (d *drawn) byCost(r rival.Rival) []float64 {
 	s := d.setting(i)
 	v, _ := d.Models[i].Variant(s.Target.Variant)
 	fluid := sim.Fluid{
-		Setting: s, Boot: d.meanBoot(v.Name), Patience: patience(d.Models[i].SLO),
+		Setting: s, Boot: d.meanBoot(v), Patience: patience(d.Models[i].SLO),
 		Start: d.services[i].Start, Bin: minute, Bins: d.inflow(i, v),
 	}
 	type priced struct{ knob, cost float64 }

@@ -30,14 +30,13 @@ func Ask(w config.Workload) (Question, error) {
 	q := Question{
 		Name: w.Name, What: w.What, CV: cv(w), Truth: truth, Tick: everySecond,
 		Notice: w.Notice, Faults: faults(w.Faults), Zones: zones(w.Spot),
-		Boots: map[string]sim.Boot{},
-		Open:  func(seed uint64) (sim.Source, error) { return open(w, seed) },
+		Boot: func(scale.Variant) sim.Boot { return boot(w.ColdStart) }, Alike: true,
+		Open: func(seed uint64) (sim.Source, error) { return open(w, seed) },
 	}
 	for _, name := range models {
 		q.Models = append(q.Models, model(w, name))
 	}
 	for _, v := range w.Variants {
-		q.Boots[v.Name] = boot(w.ColdStart)
 		for _, c := range w.Capacity {
 			o := scale.Offering{Accelerator: v.Accelerator.Type, Capacity: c, PricePerHour: v.OnDemand / float64(v.Accelerator.Count)}
 			if c == scale.Spot {
