@@ -393,7 +393,7 @@ func (d *drawn) inflow(i int, v scale.Variant) []sim.Inflow {
 			PromptTokens: mix.Prompt, LongPrompt: mix.LongPrompt, OutputTokens: mix.Output,
 			PerReplica: curve.perReplica(),
 		}
-		if n := whole(curve.exact(rate)); n > 0 {
+		if n := curve.replicas(rate); n > 0 {
 			bins[t].PerReplica = min(bins[t].PerReplica, curve.of(n))
 		}
 	}

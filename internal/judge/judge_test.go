@@ -237,21 +237,21 @@ func TestASurveyCountsMinutesAndTellsMixesApart(t *testing.T) {
 	}
 	add(7*time.Hour, "b", 5000)
 	add(13*time.Hour, "", 101)
-	s, err := read(sim.List(requests), []string{"a", "b"}, 1)
+	s, err := read(t.Context(), sim.List(requests), []string{"a", "b"}, []int{0, 0}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s.rate(0, 0) != 1 || s.rate(0, 1) != 1 || s.rate(0, 2) != 0 || s.rate(1, 7*60) != 1.0/60 || s.rate(0, 13*60) != 1.0/60 {
 		t.Errorf("rates %v", s.rates)
 	}
-	if len(s.mixes) != 2 || !slices.Equal(s.mixOf, []int{0, 1, 0}) || s.busiest() != 0 || s.minutes() != 13*60+1 {
-		t.Errorf("%d mixes, of the spans %v", len(s.mixes), s.mixOf)
+	if a := s.asked[0]; len(a.mixes) != 2 || !slices.Equal(a.mixOf, []int{0, 1, 0}) || s.busiest() != 0 || s.minutes() != 13*60+1 {
+		t.Errorf("%d mixes, of the spans %v", len(a.mixes), a.mixOf)
 	}
 	add(14*time.Hour, "c", 1)
-	if _, err := read(sim.List(requests), []string{"a", "b"}, 1); err == nil || !strings.Contains(err.Error(), `"c"`) {
+	if _, err := read(t.Context(), sim.List(requests), []string{"a", "b"}, []int{0, 0}, 1); err == nil || !strings.Contains(err.Error(), `"c"`) {
 		t.Errorf("a model that nothing serves: %v", err)
 	}
-	if _, err := read(sim.List(nil), []string{"a"}, 1); err == nil {
+	if _, err := read(t.Context(), sim.List(nil), []string{"a"}, []int{0}, 1); err == nil {
 		t.Error("a series without a request is surveyed")
 	}
 }

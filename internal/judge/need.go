@@ -46,6 +46,9 @@ type curve struct {
 	rates []float64
 }
 
+// replicas is the smallest pool that serves a rate.
+func (c curve) replicas(rate float64) int { return whole(c.exact(rate)) }
+
 // whole is the smallest pool that is at least as large as one in fractions.
 func whole(exact float64) int { return int(math.Ceil(exact - 1e-9)) }
 
