@@ -346,6 +346,7 @@ func (q Question) cheapest(m scale.Model) float64 {
 // alone adds up what the work of each request costs at the least.
 func (d *drawn) alone(ctx context.Context) error {
 	ways := make([][]bound.Way, len(d.classes))
+	times := sim.NewServiceTimes(d.seed)
 	for i, c := range d.classes {
 		var sample []bound.Tokens
 		for _, t := range d.survey.asked[i].all.sample {
@@ -371,10 +372,18 @@ func (d *drawn) alone(ctx context.Context) error {
 		if r.ID%lookEvery == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		class := d.class[d.survey.models[r.Model]] // one without a name is the first one's
-		d.bound.work.Add(bound.Cheapest(ways[class], func(w bound.WorkBound) time.Duration {
-			return w.Time(max(1, r.PromptTokens), max(1, r.OutputTokens))
-		}))
+		model := d.survey.models[r.Model] // one without a name is the first one's
+		class := d.class[model]
+		truths := d.services[model].Truths
+		cheapest := math.Inf(1)
+		for i, way := range ways[class] {
+			takes := way.Bound.Time(max(1, r.PromptTokens), max(1, r.OutputTokens))
+			if p := truths[i].Profile; !p.Tokens() {
+				takes = way.Bound.Service(times.Of(model, r.ID, p.Service))
+			}
+			cheapest = min(cheapest, takes.Hours()*way.PricePerHour)
+		}
+		d.bound.work.Add(cheapest)
 	}
 	return nil
 }

@@ -46,6 +46,23 @@ func lognormal(r *rand.Rand, mean time.Duration, sigma float64) time.Duration {
 // serviceSigma is the sigma of a lognormal of a service time's variation.
 func serviceSigma(s scale.ServiceTime) float64 { return math.Sqrt(math.Log(1 + s.CV*s.CV)) }
 
+// ServiceTimes are how long requests are served in Worlds of one seed, where a
+// Profile has no tokens.
+type ServiceTimes struct{ stream *stream }
+
+// NewServiceTimes returns those of a seed.
+func NewServiceTimes(seed uint64) ServiceTimes { return ServiceTimes{newStream(seed, purposeService)} }
+
+// Of returns how long a request of World.Services[service] is served, however
+// many are served beside it.
+func (s ServiceTimes) Of(service int, id scale.RequestID, truth scale.ServiceTime) time.Duration {
+	return s.draw(service, id, truth.Mean, serviceSigma(truth))
+}
+
+func (s ServiceTimes) draw(service int, id scale.RequestID, mean time.Duration, sigma float64) time.Duration {
+	return max(1, lognormal(s.stream.at(uint64(service), uint64(id)), mean, sigma))
+}
+
 // boot draws the n-th boot of a model: how long it takes, and whether it fails
 // at its end.
 func (r *run) boot(t *target, n int) (time.Duration, bool) {

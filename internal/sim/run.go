@@ -44,9 +44,10 @@ type run struct {
 	ticked    time.Duration    // latest tick
 	ticks     int              // on the grid of Every
 
-	boots, service *stream
-	samples        *rand.Rand
-	books          books
+	boots   *stream
+	service ServiceTimes
+	samples *rand.Rand
+	books   books
 }
 
 // Timers that are no service's and no replica's. Behind them come the
@@ -70,7 +71,7 @@ func newRun(w World) *run {
 	r := &run{
 		world: w, zero: w.Begin, offerings: w.Offerings,
 		byName: map[string]*service{}, byTarget: map[scale.ScaleTarget]*target{},
-		boots: newStream(w.Seed, purposeBoot), service: newStream(w.Seed, purposeService),
+		boots: newStream(w.Seed, purposeBoot), service: NewServiceTimes(w.Seed),
 		samples: newStream(w.Seed, purposeSample).at(0, 0),
 	}
 	r.heed, _ = w.Governor.(Heeder)

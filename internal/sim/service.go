@@ -110,7 +110,7 @@ func (s *service) send(key uint32, m *replica) {
 	f := &r.flights[key]
 	job := engine.Work{Key: key, PromptTokens: f.request.PromptTokens, OutputTokens: f.request.OutputTokens}
 	if sigma := m.target.sigma; sigma > 0 {
-		job.Service = max(1, lognormal(r.service.at(uint64(s.index), uint64(f.request.ID)), m.target.truth.Profile.Service.Mean, sigma))
+		job.Service = r.service.draw(s.index, f.request.ID, m.target.truth.Profile.Service.Mean, sigma)
 	}
 	if err := m.engine.Add(job, r.now); err != nil {
 		// As a real engine answers what it could never serve.
