@@ -105,14 +105,19 @@ func (c Curve) column() string {
 
 // levelBins turns levels into whole counts.
 type levelBins struct {
-	table    *table
+	table    *table // nil where they come from no file
 	length   time.Duration
 	rows     []binRow
 	perLevel float64
 	carry    carry
 }
 
-func (l *levelBins) Close() error { return l.table.Close() }
+func (l *levelBins) Close() error {
+	if l.table == nil {
+		return nil
+	}
+	return l.table.Close()
+}
 
 func (l *levelBins) next() (bin, error) {
 	if len(l.rows) == 0 {

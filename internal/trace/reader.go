@@ -71,6 +71,10 @@ func columnNames() [columns]string {
 // Reader reads one file of requests. It is strict: what is not plainly a
 // series of requests is an error that names file and line.
 type Reader struct {
+	// Rename, where it is set, says what a model is called that a row names, or
+	// "" where it names none. Its error is the row's fault.
+	Rename func(model string) (string, error)
+
 	table *table
 	at    [columns]int // index of each column in a row, −1 where absent
 	read  scale.RequestID
@@ -154,6 +158,11 @@ func (r *Reader) next() (scale.Request, error) {
 		return scale.Request{}, err
 	}
 	request.Model = r.word(columnModel)
+	if r.Rename != nil {
+		if request.Model, err = r.Rename(request.Model); err != nil {
+			return scale.Request{}, r.table.fault(err)
+		}
+	}
 	request.Tenant = r.word(columnTenant)
 	r.read++
 	r.last = at
