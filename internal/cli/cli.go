@@ -25,6 +25,7 @@ type commands struct {
 	Status   statusCmd   `cmd:"" help:"Show how every model does."`
 	Explain  explainCmd  `cmd:"" help:"Say why a model has the replicas it has, now or at a past moment."`
 	Load     loadCmd     `cmd:"" help:"Replay a series of requests against a server and verify every reply."`
+	Simulate simulateCmd `cmd:"" help:"Show what one's own traffic would cost under Penstock and under other policies."`
 	Bench    benchCmd    `cmd:"" help:"Run a benchmark."`
 	Emulate  emulateCmd  `cmd:"" help:"Run an emulated model server, for machines without GPUs."`
 	Validate validateCmd `cmd:"" help:"Check a configuration file and show what it comes to."`

@@ -67,7 +67,19 @@ func (m moment) query(now time.Time) (string, error) {
 		}
 		return at.Format(time.RFC3339Nano), nil
 	}
-	return "", usageError{fmt.Errorf("--at %q is no time: write 2026-03-02T09:46:00Z, 09:46, or -5m for five minutes ago", text)}
+	return "", fmt.Errorf("%q is no time: write 2026-03-02T09:46:00Z, 09:46, or -5m for five minutes ago", text)
+}
+
+// instant is the moment by now's clock; zero where none was written.
+func (m moment) instant(now time.Time) (time.Time, error) {
+	text, err := m.query(now)
+	if err != nil || text == "" {
+		return time.Time{}, err
+	}
+	if back, err := time.ParseDuration(text); err == nil {
+		return now.Add(back), nil
+	}
+	return time.Parse(time.RFC3339Nano, text)
 }
 
 // Run prints the explanation.
@@ -75,7 +87,7 @@ func (c explainCmd) Run(ctx context.Context, std Streams) error {
 	query := url.Values{"model": {c.Model}}
 	at, err := c.At.query(time.Now())
 	if err != nil {
-		return err
+		return usageError{fmt.Errorf("--at: %w", err)}
 	}
 	if at != "" {
 		query.Set("at", at)

@@ -59,7 +59,7 @@ func (c *scalingCmd) Run(ctx context.Context, std Streams) error {
 		}
 		trial.Questions = append(trial.Questions, q)
 	}
-	return runTrial(ctx, std, trial, c.Report, c.JSON)
+	return runTrial(ctx, std, trial, output{file: c.Report, json: c.JSON})
 }
 
 // workloads are those that were asked for.
@@ -140,9 +140,19 @@ func (c *scalingCmd) list(w io.Writer, workloads []config.Workload) error {
 
 const lazyCollector = 400
 
+// output is where what a Trial found goes.
+type output struct {
+	file string // of the HTML report; "" for none
+	json bool
+	own  bool // it is about one's own models: no benchmark's targets, and a summary at the end
+}
+
 // runTrial runs a Trial with its progress on the error stream, and prints and
-// writes what it found.
-func runTrial(ctx context.Context, std Streams, trial judge.Trial, file string, asJSON bool) error {
+// writes what it found. What can not be written is said before anything runs.
+func runTrial(ctx context.Context, std Streams, trial judge.Trial, to output) error {
+	if err := writable(to.file); err != nil {
+		return usageError{fmt.Errorf("--report: %w", err)}
+	}
 	// The live heap is a few megabytes, so that a lazier collector costs little
 	// memory and saves a tenth of the time.
 	defer debug.SetGCPercent(debug.SetGCPercent(lazyCollector))
@@ -156,28 +166,76 @@ func runTrial(ctx context.Context, std Streams, trial judge.Trial, file string, 
 		}
 		return err
 	}
-	if file != "" {
-		if err := writeReport(file, verdict); err != nil {
+	if len(verdict.Workloads) == 0 {
+		return failed(verdict)
+	}
+	if to.own {
+		verdict.Targets = nil
+	}
+	if to.file != "" {
+		if err := writeReport(to.file, verdict); err != nil {
 			return err
 		}
 	}
-	if asJSON {
-		err = report.WriteScalingJSON(std.Out, verdict.Scaling)
-	} else {
-		err = report.WriteScaling(std.Out, verdict.Scaling)
-	}
-	if err != nil {
+	if err := to.print(std.Out, verdict.Scaling); err != nil {
 		return err
 	}
-	if n := len(verdict.Failures); n > 0 {
-		return fmt.Errorf("%d runs failed, the first on %s: %s", n, verdict.Failures[0].Workload, verdict.Failures[0].Error)
+	return failed(verdict)
+}
+
+func (to output) print(w io.Writer, s report.Scaling) error {
+	if to.json {
+		return report.WriteScalingJSON(w, s)
+	}
+	if err := report.WriteScaling(w, s); err != nil {
+		return err
+	}
+	if !to.own {
+		return nil
+	}
+	if _, err := io.WriteString(w, summary(s)); err != nil {
+		return fmt.Errorf("print the summary: %w", err)
 	}
 	return nil
 }
 
+// failed is the error of a Trial in which runs failed.
+func failed(v judge.Verdict) error {
+	n := len(v.Failures)
+	switch {
+	case n == 0:
+		return nil
+	case v.Unread != nil && len(v.Workloads) == 0:
+		return usageError{v.Unread}
+	}
+	err := fmt.Errorf("%d runs failed, the first on %s: %s", n, v.Failures[0].Workload, v.Failures[0].Error)
+	if v.Unread != nil {
+		return usageError{err}
+	}
+	return err
+}
+
+// writable says before an hour's work what would be wrong after it.
+func writable(file string) error {
+	if file == "" {
+		return nil
+	}
+	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is no file", file)
+	}
+	f, err := os.CreateTemp(filepath.Dir(file), temporary)
+	if err != nil {
+		return fmt.Errorf("%s can not be written: %w", file, err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// temporary is what a report is called until it is whole.
+const temporary = ".penstock-report-*"
+
 // writeReport writes the HTML file whole or not at all.
 func writeReport(file string, verdict judge.Verdict) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(file), ".penstock-report-*")
+	f, err := os.CreateTemp(filepath.Dir(file), temporary)
 	if err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}

@@ -5,6 +5,7 @@ package judge
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -51,6 +52,7 @@ func (p Progress) Left() (time.Duration, bool) {
 type Verdict struct {
 	report.Scaling
 	Series []report.Series // one for each workload, where Trial.Series asks for them
+	Unread error           // the first SeriesError, where there was one
 }
 
 // Run runs the Trial. A run that fails is in the result; only what makes the
@@ -76,6 +78,9 @@ func (t Trial) Run(ctx context.Context) (Verdict, error) {
 			return Verdict{}, err
 		}
 		v.Failures = append(v.Failures, failures...)
+		if v.Unread == nil {
+			v.Unread = c.unread
+		}
 		if len(w.Policies) > 0 {
 			v.Workloads = append(v.Workloads, w)
 		}
@@ -113,6 +118,8 @@ type contest struct {
 	draws map[uint64]*drawn
 	runs  []outcome
 	fails []report.Failure
+	// unread is why the series can not be read, where it can not.
+	unread error
 }
 
 // cell is one run.
@@ -207,6 +214,9 @@ func (c *contest) draw(ctx context.Context, seed uint64) {
 	defer c.mu.Unlock()
 	if err != nil {
 		c.fails = append(c.fails, report.Failure{Workload: c.question.Name, Seed: seed, Error: err.Error()})
+		if errors.As(err, new(SeriesError)) {
+			c.unread = err
+		}
 		return
 	}
 	c.draws[seed] = d

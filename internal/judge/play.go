@@ -20,6 +20,40 @@ type outcome struct {
 	wall  time.Duration
 	diary *report.Diary // of the product, where it is kept
 	downs int           // scale-downs while signals were absent, stale or lying
+	tally []tally       // by model, where their objectives are their own
+}
+
+// tally counts requests that were judged.
+type tally struct{ good, judged int }
+
+// met says whether every model's objective was met; nothing asked is nothing
+// missed.
+func (o *outcome) met(d *drawn) bool {
+	if o.tally == nil {
+		at, _ := o.Attainment()
+		return at >= d.Models[0].SLO.Objective
+	}
+	for i, t := range o.tally {
+		if float64(t.good) < d.Models[i].SLO.Objective*float64(t.judged) {
+			return false
+		}
+	}
+	return true
+}
+
+// ended counts what became of each model's requests.
+func (o *outcome) ended(d *drawn) func(scale.Request, scale.Served) {
+	o.tally = make([]tally, len(d.Models))
+	return func(r scale.Request, s scale.Served) {
+		i := d.survey.models[r.Model] // one without a name is the first one's
+		if s.Outcome == scale.Cancelled {
+			return
+		}
+		o.tally[i].judged++
+		if d.Models[i].SLO.Good(s) {
+			o.tally[i].good++
+		}
+	}
 }
 
 // play runs one cell and keeps what became of it.
@@ -65,6 +99,9 @@ func (c *contest) outcome(ctx context.Context, at cell) (outcome, error) {
 		}
 	}
 	world.Governor, out.knob = d.governor(at.policy, knob)
+	if len(d.classes) > 1 {
+		world.Ended = out.ended(d)
+	}
 	if at.policy.own {
 		if c.trial.Series && at.seed == 1 {
 			out.diary = &report.Diary{Start: d.begin()}

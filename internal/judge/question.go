@@ -3,7 +3,6 @@ package judge
 import (
 	"context"
 	"errors"
-	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 	"time"
@@ -60,6 +59,15 @@ type drawn struct {
 	bound    bounds
 }
 
+// SeriesError is why a series of requests can not be read: the fault of what
+// was given, and not of what was done with it.
+type SeriesError struct{ Err error }
+
+func (e SeriesError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e SeriesError) Unwrap() error { return e.Err }
+
 // draw fixes a Question's truth for a seed, surveys its series and computes
 // what the clairvoyant pays.
 func (q Question) draw(ctx context.Context, seed uint64) (*drawn, error) {
@@ -72,12 +80,13 @@ func (q Question) draw(ctx context.Context, seed uint64) (*drawn, error) {
 	d.classify()
 	source, err := q.Open(seed)
 	if err != nil {
-		return nil, err
+		return nil, SeriesError{err}
 	}
-	if d.survey, err = read(ctx, source, names, d.class, seed); err != nil {
-		return nil, fmt.Errorf("survey the series: %w", errors.Join(err, trace.Close(source)))
+	d.survey, err = read(ctx, source, names, d.class, seed)
+	if err := errors.Join(err, trace.Close(source)); err != nil {
+		return nil, SeriesError{err}
 	}
-	return d, errors.Join(trace.Close(source), d.foresee(ctx))
+	return d, d.foresee(ctx)
 }
 
 // truths draws what serving really takes on every variant of a model. Variants

@@ -12,9 +12,9 @@ import (
 func (c *contest) result() (report.Workload, report.Series) {
 	seeds := slices.Sorted(maps.Keys(c.draws))
 	first := c.draws[seeds[0]]
-	slo := first.Models[0].SLO
+	objective := first.objective()
 	w := report.Workload{
-		Name: c.question.Name, What: c.question.What, Objective: report.Number(slo.Objective),
+		Name: c.question.Name, What: c.question.What, Objective: report.Number(objective),
 		Days: report.Number(first.survey.span.Hours() / 24), Requests: first.survey.requests, Seeds: seeds,
 	}
 	var cost, budget, relaxed, work mean
@@ -28,7 +28,7 @@ func (c *contest) result() (report.Workload, report.Series) {
 		cost.add(d.bound.clairvoyant)
 		budget.add(float64(d.bound.budget))
 		relaxed.add(float64(d.bound.relaxed))
-		work.add(d.bound.sameAttainment(slo.Objective))
+		work.add(d.bound.sameAttainment(objective))
 	}
 	w.Bound = report.Bound{Cost: cost.value(), BudgetCost: budget.value(), RelaxedCost: relaxed.value(), WorkCost: work.value()}
 	for _, p := range c.policies {
@@ -44,6 +44,21 @@ func (c *contest) result() (report.Workload, report.Series) {
 		}
 	}
 	return w, c.series(first)
+}
+
+// objective is the share of all requests that must be good: that of each
+// model's.
+func (d *drawn) objective() float64 {
+	if len(d.classes) == 1 {
+		return d.Models[0].SLO.Objective
+	}
+	sum := 0.0
+	for i, m := range d.Models {
+		for _, n := range d.survey.rates[i] {
+			sum += m.SLO.Objective * float64(n)
+		}
+	}
+	return sum / float64(d.survey.requests)
 }
 
 // mean is of what was added; Unknown when nothing known was.
@@ -93,7 +108,7 @@ func (c *contest) policy(p policy, runs []outcome) report.Policy {
 		}
 		out.Good += o.Good
 		out.Judged += o.Judged
-		out.ObjectiveMet = out.ObjectiveMet && float64(s.Attainment) >= c.question.Models[0].SLO.Objective
+		out.ObjectiveMet = out.ObjectiveMet && o.met(c.draws[o.seed])
 		out.WorstTenMinutes = min(out.WorstTenMinutes, s.WorstTenMinutes)
 		out.MemoryBytes = max(out.MemoryBytes, o.MemoryBytes)
 		out.PeakReplicas = max(out.PeakReplicas, o.Peak)

@@ -29,7 +29,7 @@ const (
 // busiest one's knob is everyone's.
 func (d *drawn) tune(ctx context.Context, p policy) (float64, error) {
 	order := d.byCost(p.rival)
-	objective := d.Models[0].SLO.Objective
+	objective := d.objective()
 	best, most := order[len(order)-1], -1.0
 	var failed error
 	found := sort.Search(len(order), func(i int) bool {
