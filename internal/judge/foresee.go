@@ -71,6 +71,12 @@ func (d *drawn) best(i int) lane {
 	return c.lanes[c.best]
 }
 
+// lane is a model's lane of a target's variant.
+func (d *drawn) lane(i int, t scale.ScaleTarget) lane {
+	lanes := d.lanes(i)
+	return lanes[slices.IndexFunc(lanes, func(l lane) bool { return l.variant.Name == t.Variant })]
+}
+
 // asked is what a model's requests are made of.
 func (d *drawn) asked(i int) *asked { return &d.survey.asked[d.class[i]] }
 
@@ -388,15 +394,14 @@ func (d *drawn) alone(ctx context.Context) error {
 	return nil
 }
 
-// inflow is what a model's series is to a fluid, on a variant.
-func (d *drawn) inflow(i int, v scale.Variant) []sim.Inflow {
-	lanes, asked := d.lanes(i), d.asked(i)
-	at := slices.IndexFunc(lanes, func(l lane) bool { return l.variant.Name == v.Name })
+// inflow is what a model's series is to a fluid, at a target.
+func (d *drawn) inflow(i int, target scale.ScaleTarget) []sim.Inflow {
+	l, asked := d.lane(i, target), d.asked(i)
 	bins := make([]sim.Inflow, d.survey.minutes())
 	for t := range bins {
 		m := asked.at(t)
 		rate := d.survey.rate(i, t)
-		curve, mix := lanes[at].curves[m], asked.mixes[m]
+		curve, mix := l.curves[m], asked.mixes[m]
 		bins[t] = sim.Inflow{
 			Requests:     rate * minute.Seconds(),
 			PromptTokens: mix.Prompt, LongPrompt: mix.LongPrompt, OutputTokens: mix.Output,

@@ -116,11 +116,14 @@ func (d *drawn) governor(p policy, value float64) (sim.Governor, report.Knob) {
 		s := d.setting(i)
 		switch p.name {
 		case staticPeak:
-			s.Knob = float64(slices.Max(d.needs[i]))
+			s.Knob = float64(slices.Max(d.need(i, d.lane(i, s.Target))))
 		case staticP99:
-			s.Knob = float64(d.p99(i))
+			s.Knob = float64(d.p99(i, d.need(i, d.lane(i, s.Target))))
 		default:
 			s.Knob = value
+		}
+		if s.Knob == 0 && (p.name == staticPeak || p.name == staticP99) {
+			continue // nobody asks for it, and nothing of it stays
 		}
 		if s.Knob > 0 && (len(d.Models) == 1 || p.tuned) {
 			knob.Value = report.Number(s.Knob)
@@ -177,15 +180,16 @@ func (q Question) price(v scale.Variant, c scale.CapacityType) float64 {
 }
 
 // p99 is the smallest constant fleet of a model that is too small only for the
-// minutes in which one request in a hundred comes.
-func (d *drawn) p99(i int) int {
+// minutes in which one request in a hundred comes, needs being of a replica's
+// kind.
+func (d *drawn) p99(i int, needs []int) int {
 	type load struct {
 		need int
 		rate float64
 	}
-	loads := make([]load, len(d.needs[i]))
+	loads := make([]load, len(needs))
 	total := 0.0
-	for t, need := range d.needs[i] {
+	for t, need := range needs {
 		loads[t] = load{need, d.survey.rate(i, t)}
 		total += loads[t].rate
 	}

@@ -62,7 +62,7 @@ func (d *drawn) byCost(r rival.Rival) []float64 {
 	v, _ := d.Models[i].Variant(s.Target.Variant)
 	fluid := sim.Fluid{
 		Setting: s, Boot: d.meanBoot(v), Patience: patience(d.Models[i].SLO),
-		Start: d.services[i].Start, Bin: minute, Bins: d.inflow(i, v),
+		Start: d.services[i].Start, Bin: minute, Bins: d.inflow(i, s.Target),
 	}
 	type priced struct{ knob, cost float64 }
 	all := make([]priced, len(r.Grid))
