@@ -175,3 +175,12 @@ func TestTheCheapestWayCounts(t *testing.T) {
 		t.Errorf("$%v, want $0.25 on the fast one", got)
 	}
 }
+
+func TestTheMinimumStands(t *testing.T) {
+	if got := bound.Standing(5, 2, 3*time.Hour, 1.5); got != 9 {
+		t.Errorf("two for three hours at $1.5: $%v", got)
+	}
+	if got := bound.Standing(10, 2, 3*time.Hour, 1.5); got != 10 {
+		t.Errorf("and work for $10: $%v", got)
+	}
+}
