@@ -144,6 +144,7 @@ const lazyCollector = 400
 type output struct {
 	file string // of the HTML report; "" for none
 	json bool
+	note string
 	own  bool // it is about one's own models: no benchmark's targets, and a summary at the end
 }
 
@@ -193,7 +194,7 @@ func (to output) print(w io.Writer, s report.Scaling) error {
 	if !to.own {
 		return nil
 	}
-	if _, err := io.WriteString(w, summary(s)); err != nil {
+	if _, err := io.WriteString(w, summary(s, to.note)); err != nil {
 		return fmt.Errorf("print the summary: %w", err)
 	}
 	return nil

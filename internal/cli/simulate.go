@@ -76,7 +76,7 @@ func (c *compareFlags) repeats() string {
 		fmt.Fprintf(&b, " --cv %v", c.CV)
 	}
 	if c.Tokens != "" {
-		b.WriteString(" --tokens " + c.Tokens)
+		b.WriteString(" --tokens " + quoted(c.Tokens))
 	}
 	return b.String()
 }
@@ -120,13 +120,13 @@ func (c *simulateCmd) Run(ctx context.Context, std Streams) error {
 // command is what repeats the run.
 func (c *simulateCmd) command() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "penstock simulate -f %s --trace %s", c.File, c.Trace)
+	fmt.Fprintf(&b, "penstock simulate -f %s --trace %s", quoted(c.File), quoted(c.Trace))
 	for _, flag := range []struct{ name, value string }{
 		{"model", c.Model}, {"column", c.Column}, {"mean-rps", figure(c.MeanRPS, 0)}, {"speed", figure(c.Speed, 1)},
 		{"days", figure(c.Days, 0)}, {"start", c.Start},
 	} {
 		if flag.value != "" {
-			fmt.Fprintf(&b, " --%s %s", flag.name, flag.value)
+			fmt.Fprintf(&b, " --%s %s", flag.name, quoted(flag.value))
 		}
 	}
 	b.WriteString(c.repeats())
@@ -261,12 +261,20 @@ func (c *simulateCmd) counts(model string, tokens trace.Tokens) (open opener, wh
 
 // tokens are the lengths of drawn requests for a model; nil for one without.
 func (c *compareFlags) tokens(models []scale.Model, model string) (trace.Tokens, error) {
-	i := slices.IndexFunc(models, func(m scale.Model) bool { return m.Name == model })
+	m, _ := servedAs(models, model)
 	switch {
-	case !models[i].SLO.Tokens():
+	case !m.SLO.Tokens():
 		return nil, nil
 	case c.Tokens == "":
 		return trace.Conversation(), nil
+	}
+	return c.lengths()
+}
+
+// lengths are those of --tokens; nil without it.
+func (c *compareFlags) lengths() (trace.Tokens, error) {
+	if c.Tokens == "" {
+		return nil, nil
 	}
 	sample, err := trace.OpenSample(c.Tokens)
 	if err != nil {
@@ -275,8 +283,9 @@ func (c *compareFlags) tokens(models []scale.Model, model string) (trace.Tokens,
 	return sample, nil
 }
 
-// summary is what a comparison on one's own models comes to, in sentences.
-func summary(s report.Scaling) string {
+// summary is what a comparison on one's own models comes to, in sentences, and
+// what else is to be said of it.
+func summary(s report.Scaling, note string) string {
 	var b strings.Builder
 	for _, w := range s.Workloads {
 		i := slices.IndexFunc(w.Policies, func(p report.Policy) bool { return p.Name == report.Penstock })
@@ -294,6 +303,9 @@ func summary(s report.Scaling) string {
 		case len(w.Policies) > 1:
 			b.WriteString("No other policy that was compared meets it.\n")
 		}
+	}
+	if note != "" {
+		b.WriteString("\n" + note)
 	}
 	return b.String()
 }
