@@ -138,6 +138,7 @@ func (r *run) begin(m *replica) bool {
 	}
 	took, fails := r.boot(m.target, m.service.births)
 	m.bootFails = fails
+	took = r.misboot(m, took)
 	r.timers.set(r.timerOf(m), rankBoot+uint32(m.slot), r.now+took)
 	return true
 }
@@ -170,11 +171,14 @@ func (r *run) bootFailed(m *replica, why string) {
 func (r *run) ready(m *replica) {
 	s := m.service
 	r.enter(m, scale.Ready)
-	m.engine = engine.NewStepper(m.target.truth.Profile)
+	m.engine = engine.NewStepper(slowed(m.target.truth.Profile, m.pace))
 	m.target.succeeded()
 	s.failures = 0
 	s.boots = append(s.boots, scale.ColdStart{Target: m.Target, Took: r.now - m.created})
 	r.timers.set(r.timerOf(m), rankEngine+uint32(m.slot), never)
+	if m.lives > 0 {
+		r.doom(m)
+	}
 	r.poke(PokeReady)
 }
 
@@ -282,7 +286,8 @@ func (r *run) fault() {
 		}
 	}
 	r.offerings = r.offered()
-	r.timers.set(timerFault, rankFault, f.next(r.now))
+	r.strike()
+	r.timers.set(timerFault, rankFault, r.nextFault())
 	if slices.Contains(f.Restarts, r.now) {
 		r.world.Governor.Restart()
 		r.timers.set(timerPoke, rankTick+1, r.now)

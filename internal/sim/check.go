@@ -95,5 +95,26 @@ func (f Faults) check() error {
 			}
 		}
 	}
+	return f.checkStrikes()
+}
+
+func (f Faults) checkStrikes() error {
+	for _, b := range f.Boots {
+		if !(b.Share >= 0 && b.Share <= 1) || !(b.Slow >= 0) || !(b.Pace >= 0) || b.Life < 0 || b.End <= b.Start {
+			return fmt.Errorf("simulate: boots of %+v", b)
+		}
+	}
+	for _, strikes := range [][]Strike{f.Crashes, f.Cancels} {
+		for _, s := range strikes {
+			if !(s.Share >= 0 && s.Share <= 1) || s.At < 0 {
+				return fmt.Errorf("simulate: a share of %v struck at %v", s.Share, s.At)
+			}
+		}
+	}
+	for _, s := range f.Stalls {
+		if !(s.Share >= 0 && s.Share <= 1) || s.Start < 0 || s.End <= s.Start {
+			return fmt.Errorf("simulate: a stall of %v from %v to %v", s.Share, s.Start, s.End)
+		}
+	}
 	return nil
 }

@@ -14,6 +14,7 @@ const (
 	purposeBoot uint64 = iota + 1
 	purposeService
 	purposeSample
+	purposeFault
 )
 
 // stream is a source of random numbers that is set to a place before each use.
@@ -65,11 +66,11 @@ func (s ServiceTimes) draw(service int, id scale.RequestID, mean time.Duration, 
 
 // boot draws the n-th boot of a model: how long it takes, and whether it fails
 // at its end.
-func (r *run) boot(t *target, n int) (time.Duration, bool) {
+func (r *run) boot(t *target, n int) (took time.Duration, fails bool) {
 	random := r.boots.at(uint64(t.service.index), uint64(n))
 	fail, which := random.Float64(), random.Float64()
 	b := t.truth.Boot
-	fails := fail < 1-(1-b.Fails)*(1-r.world.Faults.FailedBoots)
+	fails = fail < 1-(1-b.Fails)*(1-r.world.Faults.FailedBoots)
 	total := 0.0
 	for _, m := range b.Mixture {
 		total += m.Share

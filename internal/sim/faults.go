@@ -21,8 +21,35 @@ type Faults struct {
 	// with fresh times; what is counted meanwhile is lost.
 	Zero        []Window
 	FailedBoots float64 // 0..1, share of boots that fail beside those of Boot.Fails
+	Boots       []Boots
+	Crashes     []Strike // replicas end without notice
+	Cancels     []Strike // clients go away
+	Stalls      []Stall
 	Quota       []Quota
 	Restarts    []time.Duration // of the Governor
+}
+
+// Boots is what is wrong with a share of the replicas ordered in a Window.
+type Boots struct {
+	Window
+	Share float64       // 0..1
+	Fail  bool          // their boots fail, at their end
+	Slow  float64       // multiplies how long their boots take; 0 for 1
+	Pace  float64       // multiplies how long everything takes them once they are Ready; 0 for 1
+	Life  time.Duration // after which they end once they are Ready; 0 for as long as others
+}
+
+// Strike is an instant that a share of all does not survive.
+type Strike struct {
+	At    time.Duration
+	Share float64 // 0..1
+}
+
+// Stall keeps a share of the replicas that are Ready or Draining when it begins
+// from saying anything: what comes meanwhile comes at its end.
+type Stall struct {
+	Window
+	Share float64 // 0..1
 }
 
 // Quota leaves room for a share of what runs when it begins: Offerings become
@@ -58,7 +85,7 @@ func (f *Faults) sight(now time.Duration) sight {
 	return truthful
 }
 
-// next returns when a quota begins or ends or a restart is due, after now.
+// next returns when anything begins, ends or is due that has its own instant, after now.
 func (f *Faults) next(now time.Duration) time.Duration {
 	least := never
 	look := func(at time.Duration) {
@@ -72,6 +99,14 @@ func (f *Faults) next(now time.Duration) time.Duration {
 	}
 	for _, at := range f.Restarts {
 		look(at)
+	}
+	for _, strikes := range [][]Strike{f.Crashes, f.Cancels} {
+		for _, s := range strikes {
+			look(s.At)
+		}
+	}
+	for _, s := range f.Stalls {
+		look(s.Start)
 	}
 	return least
 }

@@ -57,7 +57,11 @@ type replica struct {
 	price         float64
 	engine        *engine.Stepper // nil before it is Ready
 	bootFails     bool
-	touched       bool // its engine may have another next event
+	touched       bool          // its engine may have another next event
+	lives         time.Duration // once it is Ready; 0 for as long as it is wanted
+	ends          time.Duration // by itself
+	pace          float64       // multiplies all times of its engine; 0 for 1
+	stalled       time.Duration // nothing comes out of it until then
 
 	created, ready, drained time.Duration // ready and drained are −1 before they are
 	notice                  scale.Interruption

@@ -30,6 +30,7 @@ type run struct {
 	slots    []int32    // free ones
 	born     int
 	noticed  []*replica // in order of deadline
+	doomed   []*replica // that end by themselves, in no order
 	flights  []flight
 	spare    []uint32 // free places in flights
 	flying   int
@@ -47,6 +48,7 @@ type run struct {
 	boots   *stream
 	service ServiceTimes
 	samples *rand.Rand
+	strikes *stream
 	books   books
 }
 
@@ -72,7 +74,7 @@ func newRun(w World) *run {
 		world: w, zero: w.Begin, offerings: w.Offerings,
 		byName: map[string]*service{}, byTarget: map[scale.ScaleTarget]*target{},
 		boots: newStream(w.Seed, purposeBoot), service: NewServiceTimes(w.Seed),
-		samples: newStream(w.Seed, purposeSample).at(0, 0),
+		samples: newStream(w.Seed, purposeSample).at(0, 0), strikes: newStream(w.Seed, purposeFault),
 	}
 	r.heed, _ = w.Governor.(Heeder)
 	for i := range w.Services {
@@ -229,7 +231,8 @@ func (r *run) arrive(q scale.Request) error {
 	r.books.at(at).arrivals++
 	f := &r.flights[key]
 	*f = flight{request: q, service: s, seq: r.seq, arrived: at}
-	q.ID, q.OutputTokens = scale.RequestID(key), s.meter.arrived(f)
+	f.reply = s.meter.arrived(f)
+	q.ID, q.OutputTokens = scale.RequestID(key), f.reply
 	s.act(s.queue.Arrive(q, r.clock))
 	r.settle(s)
 	return nil
@@ -275,7 +278,7 @@ func (r *run) settle(s *service) {
 	for _, m := range r.touched {
 		m.touched = false
 		if m.Phase != scale.Gone {
-			r.timers.set(r.timerOf(m), rankEngine+uint32(m.slot), m.engine.Next())
+			r.timers.set(r.timerOf(m), rankEngine+uint32(m.slot), max(m.engine.Next(), m.stalled))
 		}
 	}
 	r.touched = r.touched[:0]
@@ -305,16 +308,18 @@ func (r *run) end(key uint32, served scale.Served) {
 	f := &r.flights[key]
 	served.Streamed = f.service.Model.SLO.Tokens()
 	in := r.books.ended(f.arrived, served.Outcome)
-	if f.service.Model.SLO.Good(served) {
+	switch {
+	case f.service.Model.SLO.Good(served):
 		r.books.good++
 		in.good++
 		f.service.meter.good++
-	} else {
+	case served.Outcome != scale.Cancelled:
 		f.service.meter.bad++
 	}
 	if r.world.Ended != nil {
 		r.world.Ended(f.request, served)
 	}
+	f.service = nil
 	r.flying--
 	r.spare = append(r.spare, key)
 }

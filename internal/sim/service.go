@@ -56,6 +56,7 @@ type flight struct {
 	area    float64 // of at, when sent
 	tries   int
 	woke    bool
+	reply   int // tokens that admission expects
 }
 
 // act does what the queue asks for, and what follows from that.
@@ -117,6 +118,11 @@ func (s *service) send(key uint32, m *replica) {
 		r.end(key, scale.Served{Outcome: scale.Failed, Held: f.held, Woke: f.woke})
 		s.broken = append(s.broken, key)
 		return
+	}
+	if r.world.Sent != nil {
+		r.world.Sent(Sending{
+			At: r.clock, Request: f.request.ID, Replica: m.Replica, Tokens: f.request.PromptTokens + f.reply, Limit: m.target.limit,
+		})
 	}
 	m.spend(r.now)
 	m.inFlight++

@@ -32,7 +32,17 @@ type World struct {
 
 	Watch func(scale.Snapshot, scale.Decision) // may be nil: told of every tick
 	Ended func(scale.Request, scale.Served)    // may be nil: told of every request that ended
+	Sent  func(Sending)                        // may be nil: told of every request that is sent to a replica
 	Lived func(scale.Lifetime)                 // may be nil: told of every replica that is gone, and at the end of those that are not
+}
+
+// Sending is a request on its way to a replica.
+type Sending struct {
+	At      time.Time
+	Request scale.RequestID // as the Source numbered it
+	Replica scale.Replica   // without Load
+	Tokens  int             // of prompt and reply, as admission counts them
+	Limit   scale.Allocation
 }
 
 // Service is one model as it is served here.
