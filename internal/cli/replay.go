@@ -16,10 +16,9 @@ import (
 )
 
 type replayCmd struct {
-	compareFlags `embed:""`
-
-	Prometheus  string        `xor:"past" required:"" placeholder:"URL" help:"Prometheus to read the past from, such as http://localhost:9090."`
-	Journal     string        `xor:"past" required:"" placeholder:"DIR" help:"State directory of a Penstock, whose journal is the past; it may be running."`
+	File        string        `short:"f" default:"penstock.yaml" placeholder:"FILE" help:"Configuration file (${default})."`
+	Prometheus  string        `xor:"past" placeholder:"URL" help:"Prometheus to read the past from, such as http://localhost:9090."`
+	Journal     string        `xor:"past" placeholder:"DIR" help:"State directory of the Penstock whose journal is read where no Prometheus is, running or not; by default that of the configuration."`
 	Since       time.Duration `default:"168h" placeholder:"TIME" help:"How far back it begins (${default})."`
 	Until       string        `placeholder:"TIME" help:"When it ends: 2026-03-02T09:00:00Z or -24h; by default now."`
 	Engine      string        `placeholder:"NAME" help:"Whose metrics Prometheus has: vllm, sglang, tgi or triton."`
@@ -30,14 +29,16 @@ type replayCmd struct {
 	QueryOutput string        `placeholder:"PROMQL" help:"Query of your own for the mean of output tokens."`
 	TokenFile   string        `placeholder:"FILE" help:"File with a bearer token for Prometheus."`
 	Step        time.Duration `default:"1m" placeholder:"TIME" help:"Grain at which Prometheus is read: at least twice the time between scrapes, better four times (${default})."`
+
+	compareFlags `embed:""`
 }
 
 func (replayCmd) Help() string {
 	return `Reads past demand out of a Prometheus, or out of the journal that Penstock itself keeps, draws requests that come and are as long as was measured, and does with them what penstock simulate does: what would it have cost, and how many would have met the SLO? A time of which nothing was measured is left out, and said to be. docs/guide/simulate.md says how to read the result.
 
 Examples:
-  penstock replay -f penstock.yaml --prometheus http://localhost:9090 --engine vllm --since 168h
-  penstock replay -f penstock.yaml --journal ~/.local/state/penstock/chat --since 24h --report replay.html`
+  penstock replay -f penstock.yaml --prometheus http://localhost:9090 --engine vllm
+  penstock replay -f penstock.yaml --since 24h --report replay.html`
 }
 
 func (c *replayCmd) Run(ctx context.Context, std Streams) error {
@@ -58,6 +59,9 @@ func (c *replayCmd) Run(ctx context.Context, std Streams) error {
 	if until.IsZero() {
 		until = time.Now()
 	}
+	if c.Prometheus == "" && c.Journal == "" {
+		c.Journal = cfg.Server.StateDir
+	}
 	m, note, err := c.read(ctx, &cfg, until)
 	if err != nil {
 		return err
@@ -74,12 +78,12 @@ func (c *replayCmd) Run(ctx context.Context, std Streams) error {
 
 func (c *replayCmd) check() error {
 	switch {
-	case c.Since <= 0:
-		return fmt.Errorf("--since is %s, should be above 0", c.Since)
+	case c.Since < journalStep:
+		return fmt.Errorf("--since is %s, should be at least %s", c.Since, journalStep)
 	case c.Step < time.Second || c.Step%time.Second != 0 || c.Since < c.Step:
 		return fmt.Errorf("--step is %s, should be whole seconds and no more than --since", c.Step)
-	case c.Journal != "" && (c.Engine != "" || c.QueryRate != "" || c.QueryPrompt != "" || c.QueryOutput != "" || c.Selector != "" || c.TokenFile != ""):
-		return errors.New("--journal stands beside flags that are for --prometheus")
+	case c.Prometheus == "" && (c.Engine != "" || c.QueryRate != "" || c.QueryPrompt != "" || c.QueryOutput != "" || c.Selector != "" || c.TokenFile != ""):
+		return errors.New("--engine, --selector, --token-file and queries are for --prometheus, which is missing")
 	}
 	return c.compareFlags.check()
 }
@@ -99,7 +103,7 @@ func (c *replayCmd) read(ctx context.Context, cfg *config.Config, until time.Tim
 		p := newPast(until.Add(-c.Since), until, journalStep)
 		j, err := readJournal(ctx, c.Journal, p, models)
 		if errors.Is(err, os.ErrNotExist) {
-			return measured{}, "", usageError{fmt.Errorf("--journal: %w; penstock serve prints where its state is", err)}
+			return measured{}, "", usageError{fmt.Errorf("%w; penstock serve keeps one and prints where; give it with --journal, or a Prometheus with --prometheus", err)}
 		}
 		if err != nil {
 			return measured{}, "", err

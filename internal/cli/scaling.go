@@ -34,7 +34,7 @@ func (scalingCmd) Help() string {
 
 Examples:
   penstock bench scaling
-  penstock bench scaling --traces DIR --workload W1 --policy penstock --policy hpa-concurrency --report scaling.html`
+  penstock bench scaling --traces DIR --workload W1 --policy penstock --policy keda --report scaling.html`
 }
 
 func (c *scalingCmd) Run(ctx context.Context, std Streams) error {

@@ -21,7 +21,6 @@ import (
 
 // compareFlags are those of a comparison on one's own models.
 type compareFlags struct {
-	File    string           `short:"f" default:"penstock.yaml" placeholder:"FILE" help:"Configuration file (${default})."`
 	Policy  []string         `placeholder:"NAME" help:"Policy to compare; may be repeated, or all; by default penstock, static-peak, hpa-concurrency, keda and knative-kpa. bench scaling --list shows all."`
 	Seeds   int              `default:"1" placeholder:"N" help:"Runs of each policy, with other boots and, where they are drawn, other arrivals (${default})."`
 	Truth   v1alpha1.Percent `default:"0%" placeholder:"SHARE" help:"How far serving may be from the profiles, either way, drawn for each seed, such as 30% (${default})."`
@@ -90,8 +89,7 @@ func figure(value, otherwise float64) string {
 }
 
 type simulateCmd struct {
-	compareFlags `embed:""`
-
+	File    string  `short:"f" default:"penstock.yaml" placeholder:"FILE" help:"Configuration file (${default})."`
 	Trace   string  `placeholder:"FILE" help:"Requests (t_ms,in_tokens,out_tokens[,model]) or counts (t_s,requests), plain or gzip."`
 	Model   string  `placeholder:"NAME" help:"Model that every request is for; by default as the file's model column says, or the only one."`
 	Column  string  `placeholder:"NAME" help:"Column of a file of counts; by default requests, or the only one beside t_s."`
@@ -99,6 +97,8 @@ type simulateCmd struct {
 	Speed   float64 `default:"1" placeholder:"N" help:"Divide the times between arrivals by this, and nothing else (${default})."`
 	Days    float64 `placeholder:"N" help:"Only the first N days of the file."`
 	Start   string  `placeholder:"TIME" help:"When the file begins, such as 2026-03-02T00:00:00Z, for schedules; by default a Thursday at midnight UTC."`
+
+	compareFlags `embed:""`
 }
 
 func (simulateCmd) Help() string {
@@ -106,7 +106,7 @@ func (simulateCmd) Help() string {
 
 Examples:
   penstock simulate -f penstock.yaml --trace requests.csv.gz
-  penstock simulate -f penstock.yaml --trace counts.csv --cv 2 --policy penstock --policy keda --report simulation.html`
+  penstock simulate -f penstock.yaml --trace counts.csv --cv 2 --policy all --report simulation.html`
 }
 
 func (c *simulateCmd) Run(ctx context.Context, std Streams) error {
