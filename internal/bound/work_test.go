@@ -184,3 +184,57 @@ func TestTheMinimumStands(t *testing.T) {
 		t.Errorf("and work for $10: $%v", got)
 	}
 }
+
+// The engine of the simulator, with requests that come when they like and some
+// that are given up: those that were served to the end are bounded.
+func TestNoStepperWorksLessThanTheBound(t *testing.T) {
+	var all time.Duration
+	rapid.Check(t, func(t *rapid.T) {
+		p := profile(t)
+		if rapid.IntRange(0, 2).Draw(t, "tokens") == 0 {
+			p = scale.Profile{Service: scale.ServiceTime{Mean: time.Second, Concurrency: rapid.IntRange(1, 8).Draw(t, "concurrency")}}
+		}
+		s, w := engine.NewStepper(p), bound.Work(p)
+		works := map[engine.Key]time.Duration{}
+		var now, sum time.Duration
+		advance := func(to time.Duration) {
+			for _, e := range s.Advance(to) {
+				if e.Kind == engine.LastToken {
+					sum += works[e.Key]
+				}
+			}
+			now = to
+		}
+		for key := range engine.Key(rapid.IntRange(1, 30).Draw(t, "jobs")) {
+			j := engine.Work{
+				Key: key, PromptTokens: rapid.IntRange(1, 30).Draw(t, "prompt"), OutputTokens: rapid.IntRange(1, 30).Draw(t, "output"),
+				Service: time.Duration(rapid.IntRange(0, 3000).Draw(t, "service")) * time.Millisecond,
+			}
+			if err := s.Add(j, now); err != nil {
+				t.Fatal(err)
+			}
+			switch {
+			case p.Tokens():
+				works[key] = w.Time(j.PromptTokens, j.OutputTokens)
+			case j.Service == 0:
+				works[key] = w.Service(p.Service.Mean)
+			default:
+				works[key] = w.Service(j.Service)
+			}
+			advance(now + time.Duration(rapid.IntRange(0, 50).Draw(t, "pause"))*time.Millisecond)
+			if rapid.IntRange(0, 9).Draw(t, "abort") == 0 {
+				s.Abort(engine.Key(rapid.IntRange(0, int(key)).Draw(t, "whom")), now)
+			}
+		}
+		for s.Next() != engine.Never {
+			advance(s.Next())
+		}
+		if busy := s.State(now).Busy; sum > busy {
+			t.Fatalf("the engine worked for %v, the bound is %v", busy, sum)
+		}
+		all += sum
+	})
+	if all == 0 {
+		t.Error("nothing was ever served to the end")
+	}
+}
