@@ -35,7 +35,7 @@ type moment string
 func (m *moment) Decode(ctx *kong.DecodeContext) error {
 	token := ctx.Scan.Pop()
 	if token.IsEOL() {
-		return fmt.Errorf("--at wants a time such as -5m")
+		return fmt.Errorf("a time is wanted, such as -5m")
 	}
 	*m = moment(token.String())
 	return nil

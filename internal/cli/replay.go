@@ -20,7 +20,7 @@ type replayCmd struct {
 	Prometheus  string        `xor:"past" placeholder:"URL" help:"Prometheus to read the past from, such as http://localhost:9090."`
 	Journal     string        `xor:"past" placeholder:"DIR" help:"State directory of the Penstock whose journal is read where no Prometheus is, running or not; by default that of the configuration."`
 	Since       time.Duration `default:"168h" placeholder:"TIME" help:"How far back it begins (${default})."`
-	Until       string        `placeholder:"TIME" help:"When it ends: 2026-03-02T09:00:00Z or -24h; by default now."`
+	Until       moment        `placeholder:"TIME" help:"When it ends: 2026-03-02T09:00:00Z or -24h; by default now."`
 	Engine      string        `placeholder:"NAME" help:"Whose metrics Prometheus has: vllm, sglang, tgi or triton."`
 	Model       string        `placeholder:"NAME" help:"Model that is asked about, as its engine's metrics and the configuration name it; by default the only one."`
 	Selector    string        `placeholder:"PROMQL" help:"What else picks the engine's series, such as namespace=\"chat\"; instead of the model's name."`
@@ -52,7 +52,7 @@ func (c *replayCmd) Run(ctx context.Context, std Streams) error {
 	if err := writable(c.Report); err != nil { // before a long query
 		return usageError{fmt.Errorf("--report: %w", err)}
 	}
-	until, err := moment(c.Until).instant(time.Now())
+	until, err := c.Until.instant(time.Now())
 	if err != nil {
 		return usageError{fmt.Errorf("--until: %w", err)}
 	}

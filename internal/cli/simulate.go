@@ -96,7 +96,7 @@ type simulateCmd struct {
 	MeanRPS float64 `name:"mean-rps" placeholder:"X" help:"Take the column as a curve of levels with this many requests a second on average."`
 	Speed   float64 `default:"1" placeholder:"N" help:"Divide the times between arrivals by this, and nothing else (${default})."`
 	Days    float64 `placeholder:"N" help:"Only the first N days of the file."`
-	Start   string  `placeholder:"TIME" help:"When the file begins, such as 2026-03-02T00:00:00Z, for schedules; by default a Thursday at midnight UTC."`
+	Start   moment  `placeholder:"TIME" help:"When the file begins, such as 2026-03-02T00:00:00Z, for schedules; by default a Thursday at midnight UTC."`
 
 	compareFlags `embed:""`
 }
@@ -123,7 +123,7 @@ func (c *simulateCmd) command() string {
 	fmt.Fprintf(&b, "penstock simulate -f %s --trace %s", quoted(c.File), quoted(c.Trace))
 	for _, flag := range []struct{ name, value string }{
 		{"model", c.Model}, {"column", c.Column}, {"mean-rps", figure(c.MeanRPS, 0)}, {"speed", figure(c.Speed, 1)},
-		{"days", figure(c.Days, 0)}, {"start", c.Start},
+		{"days", figure(c.Days, 0)}, {"start", string(c.Start)},
 	} {
 		if flag.value != "" {
 			fmt.Fprintf(&b, " --%s %s", flag.name, quoted(flag.value))
@@ -156,9 +156,9 @@ func (c *simulateCmd) question() (judge.Question, error) {
 	if err != nil {
 		return judge.Question{}, err
 	}
-	begin, err := beginning(c.Start)
+	begin, err := c.Start.instant(time.Now())
 	if err != nil {
-		return judge.Question{}, err
+		return judge.Question{}, fmt.Errorf("--start: %w", err)
 	}
 	open, what, err := c.source(cfg.Models)
 	if err != nil {
@@ -178,15 +178,6 @@ func (c *simulateCmd) question() (judge.Question, error) {
 			return source, nil
 		},
 	}), nil
-}
-
-// beginning reads --start.
-func beginning(text string) (time.Time, error) {
-	at, err := moment(text).instant(time.Now())
-	if err != nil {
-		return time.Time{}, fmt.Errorf("--start: %w", err)
-	}
-	return at, nil
 }
 
 // opener opens a series, drawn with a seed where it is drawn.
