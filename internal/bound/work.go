@@ -118,24 +118,6 @@ type Way struct {
 	PricePerHour float64
 }
 
-// Cheapest returns the least US dollars that a request costs, given what it
-// takes by the bound of a way: each request is served in one of them.
-func Cheapest(ways []Way, takes func(WorkBound) time.Duration) float64 {
-	least := math.Inf(1)
-	for _, way := range ways {
-		least = min(least, takes(way.Bound).Hours()*way.PricePerHour)
-	}
-	return least
-}
-
-// Standing returns the larger of two lower bounds in US dollars: what the work
-// costs, and what a minimum of replicas costs that stand for all of a span,
-// each at the least price of an hour. Both are paid by whoever keeps the
-// minimum, but they may be the same replicas.
-func Standing(work float64, minimum int, span time.Duration, pricePerHour float64) float64 {
-	return max(work, float64(minimum)*span.Hours()*pricePerHour)
-}
-
 func (w WorkBound) seconds(r Tokens) float64 { return w.price.times(w.least(r)) }
 
 // least returns the least amounts that a request takes.

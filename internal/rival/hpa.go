@@ -92,7 +92,7 @@ type hpaMetric interface {
 	// sample takes in what can be measured now.
 	sample(now time.Time, m scale.ModelState)
 	// propose returns a count from what has arrived by now; false when nothing has.
-	propose(now time.Time, current int, pods []scale.Replica) (int, bool)
+	propose(now time.Time, current int, pods []*scale.Replica) (int, bool)
 }
 
 // newHPA makes an HPA whose minimum is at least 1, as it is where metrics come
@@ -133,7 +133,7 @@ func (t *hpaTotal) sample(now time.Time, m scale.ModelState) {
 	t.newest, _ = t.line.pass(o)
 }
 
-func (t *hpaTotal) propose(_ time.Time, current int, _ []scale.Replica) (int, bool) {
+func (t *hpaTotal) propose(_ time.Time, current int, _ []*scale.Replica) (int, bool) {
 	if !t.newest.Known() {
 		return 0, false
 	}
@@ -144,7 +144,7 @@ func (t *hpaTotal) propose(_ time.Time, current int, _ []scale.Replica) (int, bo
 type hpaEach struct {
 	target   podTarget
 	resource bool // of metrics-server: pods count only once they are Ready
-	measure  func(now time.Time, r scale.Replica) scale.Observation
+	measure  func(now time.Time, r *scale.Replica) scale.Observation
 	line     delayed[[]podSample]
 	newest   []podSample
 }
@@ -159,7 +159,8 @@ type podSample struct {
 func (e *hpaEach) sample(now time.Time, m scale.ModelState) {
 	var samples []podSample
 	exported, serves := false, false
-	for _, r := range m.Replicas {
+	for i := range m.Replicas {
+		r := &m.Replicas[i]
 		if !r.Serving() {
 			continue
 		}
@@ -177,7 +178,7 @@ func (e *hpaEach) sample(now time.Time, m scale.ModelState) {
 	e.newest, _ = e.line.pass(samples)
 }
 
-func (e *hpaEach) propose(now time.Time, current int, pods []scale.Replica) (int, bool) {
+func (e *hpaEach) propose(now time.Time, current int, pods []*scale.Replica) (int, bool) {
 	seen := make([]podMetric, 0, max(current, len(pods)))
 	for _, r := range pods {
 		i, ok := slices.BinarySearchFunc(e.newest, r.ID, func(s podSample, id scale.ReplicaID) int { return strings.Compare(string(s.id), string(id)) })
@@ -205,7 +206,7 @@ const (
 
 // unreadyForCPU says whether the HPA sets a pod's CPU aside: while it was never
 // Ready, and in its first minutes until a whole window was measured since.
-func unreadyForCPU(now time.Time, r scale.Replica, measured time.Time) bool {
+func unreadyForCPU(now time.Time, r *scale.Replica, measured time.Time) bool {
 	if r.Phase == scale.Starting {
 		return true
 	}
@@ -214,8 +215,8 @@ func unreadyForCPU(now time.Time, r scale.Replica, measured time.Time) bool {
 
 // cpuOf returns how many cores a replica of the profile uses, of one that it
 // requests.
-func cpuOf(p scale.Profile) func(time.Time, scale.Replica) scale.Observation {
-	return func(now time.Time, r scale.Replica) scale.Observation {
+func cpuOf(p scale.Profile) func(time.Time, *scale.Replica) scale.Observation {
+	return func(now time.Time, r *scale.Replica) scale.Observation {
 		if r.Phase == scale.Starting {
 			return scale.Observe(1, now) // reading weights; set aside, since it is not Ready
 		}
@@ -229,7 +230,7 @@ func cpuOf(p scale.Profile) func(time.Time, scale.Replica) scale.Observation {
 }
 
 // gpuOf returns the percentage of time with a kernel running.
-func gpuOf(now time.Time, r scale.Replica) scale.Observation {
+func gpuOf(now time.Time, r *scale.Replica) scale.Observation {
 	if r.Phase == scale.Starting {
 		return scale.Observe(0, now)
 	}

@@ -187,12 +187,12 @@ func TestCPUOfAYoungReplicaIsSetAside(t *testing.T) {
 		{"measured for a window", 110 * time.Second, 90 * time.Second, false},
 		{"old enough", 5 * time.Minute, 50 * time.Second, false},
 	} {
-		if got := unreadyForCPU(dawn.Add(c.now), young, dawn.Add(c.measured)); got != c.want {
+		if got := unreadyForCPU(dawn.Add(c.now), &young, dawn.Add(c.measured)); got != c.want {
 			t.Errorf("%s: set aside is %t", c.story, got)
 		}
 	}
 	young.Phase = scale.Starting
-	if !unreadyForCPU(dawn.Add(time.Hour), young, dawn.Add(time.Hour)) {
+	if !unreadyForCPU(dawn.Add(time.Hour), &young, dawn.Add(time.Hour)) {
 		t.Error("one that was never Ready counts after an hour")
 	}
 }
@@ -215,7 +215,7 @@ func TestCPUOfAPoolOfWorkersFollowsItsRequests(t *testing.T) {
 func TestCPUOfAPoolIsAtMostWhatItRequests(t *testing.T) {
 	pool := cpuOf(scale.Profile{Service: scale.ServiceTime{Concurrency: 8}})
 	r := scale.Replica{Phase: scale.Ready, Load: scale.Load{InFlight: scale.Observe(20, dawn)}}
-	if got := pool(dawn, r); got != scale.Observe(1, dawn) {
+	if got := pool(dawn, &r); got != scale.Observe(1, dawn) {
 		t.Errorf("20 requests at 8 workers use %v, want 1", got)
 	}
 }

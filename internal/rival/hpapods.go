@@ -98,10 +98,10 @@ func hpaPods(current int, pods []podMetric, target podTarget) (int, bool) {
 
 // ofTarget returns the replicas of a target that are pods which are not being
 // deleted, in their order.
-func ofTarget(m scale.ModelState, target scale.ScaleTarget) []scale.Replica {
-	var pods []scale.Replica
-	for _, r := range m.Replicas {
-		if r.Target == target && r.Serving() {
+func ofTarget(m scale.ModelState, target scale.ScaleTarget) []*scale.Replica {
+	pods := make([]*scale.Replica, 0, len(m.Replicas))
+	for i := range m.Replicas {
+		if r := &m.Replicas[i]; r.Target == target && r.Serving() {
 			pods = append(pods, r)
 		}
 	}

@@ -74,16 +74,14 @@ const fluidMost = 4096
 
 // fluidRun is the state of one run of a Fluid.
 type fluidRun struct {
-	fluid    Fluid
-	policy   rival.Policy
-	knob     float64
-	variant  scale.Variant
-	targets  []fluidTarget
-	most     int
-	cheapest float64 // dollars/s of a replica
-	epoch    time.Time
-	now      time.Duration
-	total    float64 // requests in all bins
+	fluid   Fluid
+	policy  rival.Policy
+	variant scale.Variant
+	targets []fluidTarget
+	most    int
+	epoch   time.Time
+	now     time.Duration
+	total   float64 // requests in all bins
 
 	in      *Inflow // the newest bin that began
 	carries float64 // requests/s, each replica
@@ -120,7 +118,7 @@ type fluidSpan struct {
 }
 
 func newFluidRun(f Fluid, p rival.Policy) *fluidRun {
-	s := &fluidRun{fluid: f, policy: p, epoch: fluidEpoch(), newest: -1, most: fluidMost, cheapest: math.Inf(1)}
+	s := &fluidRun{fluid: f, policy: p, epoch: fluidEpoch(), newest: -1, most: fluidMost}
 	s.variant, _ = f.Setting.Model.Variant(f.Setting.Target.Variant)
 	s.fluid.Setting.Model.Variants = []scale.Variant{s.variant}
 	for _, n := range []int{s.variant.Max, f.Setting.Model.Replicas.Max} {
@@ -131,7 +129,6 @@ func newFluidRun(f Fluid, p rival.Policy) *fluidRun {
 	for _, c := range s.variant.Capacities {
 		t := fluidTarget{ScaleTarget: f.Setting.Target, perSecond: f.price(s.variant.Accelerator, c) / 3600}
 		t.Capacity = c
-		s.cheapest = min(s.cheapest, t.perSecond)
 		s.targets = append(s.targets, t)
 	}
 	for _, bin := range f.Bins {

@@ -191,69 +191,8 @@ func TestFluidLaws(t *testing.T) {
 	})
 }
 
-// fixed is a rival whose knob is its fleet.
-func fixedFleet(grid ...float64) rival.Rival {
-	return rival.Rival{Name: "fixed", Grid: grid, New: func(s rival.Setting) rival.Policy {
-		return &fluidScript{every: 15 * time.Second, wants: []int{int(s.Knob)}}
-	}}
-}
-
-func TestTuneTakesTheCheapestKnobThatMeetsTheObjective(t *testing.T) {
-	f := fluid(10, 35, 10, 10, 10, 10, 10, 10)
-	f.Start = 4
-	for name, c := range map[string]struct {
-		grid []float64
-		knob float64
-		met  bool
-	}{
-		"the cheapest that meets it":         {[]float64{1, 2, 3, 4, 5, 6}, 4, true},
-		"in whatever order":                  {[]float64{6, 3, 5, 1, 4, 2}, 4, true},
-		"dearer if nothing else will do":     {[]float64{1, 9, 2}, 9, true},
-		"where none does, the least late":    {[]float64{1, 3, 2}, 3, false},
-		"a rival without a knob is just run": {nil, 0, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got := f.Tune(fixedFleet(c.grid...))
-			if got.Knob != c.knob || got.Met != c.met {
-				t.Errorf("%+v, want %v, met %t", got, c.knob, c.met)
-			}
-		})
-	}
-}
-
-// Runs that are cut short change nothing.
-func TestTuneAgreesWithRunningEveryKnob(t *testing.T) {
-	f := fluid()
-	f.Setting.Model.Replicas.Max = 20
-	for i := range 30 {
-		rate := 60 + 50*math.Sin(2*math.Pi*float64(i)/30) + 25*float64(i%7)/7
-		f.Bins = append(f.Bins, sim.Inflow{Requests: 60 * rate})
-	}
-	f.Start = 8
-	for _, r := range rival.All() {
-		t.Run(r.Name, func(t *testing.T) {
-			if len(r.Grid) == 0 {
-				t.Skip("it has no knob")
-			}
-			r.Grid = []float64{r.Grid[0], r.Grid[len(r.Grid)/2], r.Grid[len(r.Grid)-1]}
-			var best sim.Tuning
-			for i, knob := range r.Grid {
-				s := f.Setting
-				s.Knob = knob
-				out := f.Run(r.New(s))
-				met := out.Late <= 0.01
-				if i == 0 || met && (!best.Met || out.Cost < best.Cost) || !met && !best.Met && out.Late < best.Late {
-					best = sim.Tuning{Knob: knob, Met: met, Outflow: out}
-				}
-			}
-			if got := f.Tune(r); got != best {
-				t.Errorf("%+v, every knob run to its end %+v", got, best)
-			}
-		})
-	}
-}
-
-func BenchmarkTuneOfAWeek(b *testing.B) {
+// A week of minutes under every rival as it ships.
+func BenchmarkFluidOfAWeek(b *testing.B) {
 	f := fluid()
 	for i := range 7 * 24 * 60 {
 		rate := 60 + 50*math.Sin(2*math.Pi*float64(i)/1440) + 25*float64(i%7)/7
@@ -263,8 +202,7 @@ func BenchmarkTuneOfAWeek(b *testing.B) {
 	for _, r := range rival.All() {
 		b.Run(r.Name, func(b *testing.B) {
 			for b.Loop() {
-				got := f.Tune(r)
-				b.ReportMetric(got.Knob, "knob")
+				got := f.Run(r.New(f.Setting))
 				b.ReportMetric(100*got.Late, "%late")
 				b.ReportMetric(got.Hours/(7*24), "replicas")
 			}

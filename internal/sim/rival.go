@@ -134,13 +134,7 @@ func changes(state *scale.ModelState, bounds scale.Range, wants []rival.Want) []
 	total := 0
 	for _, v := range state.Model.Variants {
 		for _, capacity := range v.Capacities {
-			c := scale.Change{Target: scale.ScaleTarget{Model: state.Model.Name, Variant: v.Name, Capacity: capacity}}
-			c.From = len(serving(state, c.Target))
-			for _, w := range wants {
-				if w.Target == c.Target {
-					c.Want += max(0, w.Replicas)
-				}
-			}
+			c := asked(state, wants, scale.ScaleTarget{Model: state.Model.Name, Variant: v.Name, Capacity: capacity})
 			c.To = min(c.Want, v.Max, bounds.Max-total)
 			total += c.To
 			out = append(out, c)
@@ -148,8 +142,8 @@ func changes(state *scale.ModelState, bounds scale.Range, wants []rival.Want) []
 	}
 	if total < bounds.Min { // to where the rival has most
 		most := 0
-		for i := range out {
-			if out[i].To > out[most].To {
+		for i, c := range out {
+			if c.To > out[most].To {
 				most = i
 			}
 		}
@@ -166,6 +160,17 @@ func changes(state *scale.ModelState, bounds scale.Range, wants []rival.Want) []
 	}
 	slices.SortFunc(out, func(a, b scale.Change) int { return a.Target.Compare(b.Target) })
 	return slices.DeleteFunc(out, func(c scale.Change) bool { return c.From == 0 && c.To == 0 })
+}
+
+// asked is what serves at a target, and what the rival wants there.
+func asked(state *scale.ModelState, wants []rival.Want, target scale.ScaleTarget) scale.Change {
+	c := scale.Change{Target: target, From: len(serving(state, target))}
+	for _, w := range wants {
+		if w.Target == target {
+			c.Want += max(0, w.Replicas)
+		}
+	}
+	return c
 }
 
 // victims names n replicas of a target as a ReplicaSet would: those that are
