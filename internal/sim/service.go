@@ -164,8 +164,8 @@ func (s *service) finished(key uint32) {
 		ttft: f.arrived + f.ttft - f.sent, tpot: served.TPOT(), service: r.now - f.sent,
 	}, r.samples)
 	s.meter.finished(f)
-	s.act(s.queue.Finish(scale.RequestID(key), r.clock))
 	r.end(key, served)
+	s.act(s.queue.Finish(scale.RequestID(key), r.clock))
 }
 
 // lost takes in that the replica of a request is gone: what a client has seen
@@ -178,11 +178,11 @@ func (s *service) lost(key uint32) {
 	switch {
 	case f.ttft > 0:
 		served := scale.Served{Outcome: scale.Interrupted, Held: f.held, Woke: f.woke, TTFT: f.ttft, Total: r.now - f.arrived}
-		s.act(s.queue.Finish(id, r.clock))
 		r.end(key, served)
-	case f.tries == maxTries:
 		s.act(s.queue.Finish(id, r.clock))
+	case f.tries == maxTries:
 		r.end(key, scale.Served{Outcome: scale.Failed, Held: f.held, Woke: f.woke, Total: r.now - f.arrived})
+		s.act(s.queue.Finish(id, r.clock))
 	default:
 		s.act(s.queue.Retry(id, r.clock))
 	}
