@@ -115,9 +115,10 @@ func (m measured) open(seed uint64) (sim.Source, error) {
 
 // what says which time it is, and how much of it is not there.
 func (m measured) what() string {
-	text := fmt.Sprintf("measured from %s to %s", instantText(m.from), instantText(m.until))
+	const short = "2006-01-02 15:04"
+	text := fmt.Sprintf("%s to %s UTC", m.from.UTC().Format(short), m.until.UTC().Format(short))
 	if m.missing > 0 {
-		text += fmt.Sprintf("; %s of that are missing", report.Duration(m.missing))
+		text += fmt.Sprintf(", %s missing", report.Duration(m.missing))
 	}
 	return text
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -81,21 +80,21 @@ func (c *replayCmd) queries(m scale.Model) (signals.Queries, error) {
 // labelled says whether an engine's metrics name the model.
 func labelled(engine string) bool { return engine != "tgi" }
 
-// asked is the model that a Prometheus is asked about.
-func (c *replayCmd) asked(models []scale.Model) (scale.Model, error) {
+// asked are the models that are asked about: one, where a Prometheus is.
+func (c *replayCmd) asked(models []scale.Model) ([]scale.Model, error) {
 	names := make([]string, len(models))
 	for i, m := range models {
 		names[i] = m.Name
 	}
 	switch m, served := servedAs(models, c.Model); {
 	case served:
-		return m, nil
-	case c.Model == "" && len(models) == 1:
-		return models[0], nil
+		return []scale.Model{m}, nil
+	case c.Model == "" && (len(models) == 1 || c.Prometheus == ""):
+		return models, nil
 	case c.Model == "":
-		return scale.Model{}, fmt.Errorf("%s serves %d models: say with --model which of them is asked about: %s", c.File, len(models), strings.Join(names, ", "))
-	case len(models) == 1 && c.Selector == "" && c.QueryRate == "":
-		return models[0], nil // under which name its engines go is their matter
+		return nil, fmt.Errorf("%s serves %d models: say with --model which of them is asked about: %s", c.File, len(models), strings.Join(names, ", "))
+	case len(models) == 1 && c.Prometheus != "":
+		return models, nil // under which name its engines go is their matter
 	}
-	return scale.Model{}, fmt.Errorf("--model: %s does not serve %q; it serves %s", c.File, c.Model, strings.Join(slices.Sorted(slices.Values(names)), ", "))
+	return nil, fmt.Errorf("--model: %s does not serve %q; it serves %s", c.File, c.Model, strings.Join(names, ", "))
 }

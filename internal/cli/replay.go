@@ -88,38 +88,17 @@ func (c *replayCmd) check() error {
 	return c.compareFlags.check()
 }
 
-// read reads the past. Where a Prometheus was asked about one of several
-// models, that one alone is left in the configuration.
+// read reads the past, and leaves in the configuration the models that it is of.
 func (c *replayCmd) read(ctx context.Context, cfg *config.Config, until time.Time) (measured, string, error) {
-	if c.Journal != "" {
-		models := cfg.Models
-		if c.Model != "" {
-			m, err := c.asked(cfg.Models)
-			if err != nil {
-				return measured{}, "", usageError{err}
-			}
-			models = []scale.Model{m}
-		}
-		p := newPast(until.Add(-c.Since), until, journalStep)
-		j, err := readJournal(ctx, c.Journal, p, models)
-		if errors.Is(err, os.ErrNotExist) {
-			return measured{}, "", usageError{fmt.Errorf("%w; penstock serve keeps one and prints where; give it with --journal, or a Prometheus with --prometheus", err)}
-		}
-		if err != nil {
-			return measured{}, "", err
-		}
-		m, err := p.measured()
-		if err != nil {
-			return measured{}, "", fmt.Errorf("journal in %s: %w", c.Journal, err)
-		}
-		cfg.Models = models
-		return m, j.note(), nil
-	}
-	m, err := c.asked(cfg.Models)
+	models, err := c.asked(cfg.Models)
 	if err != nil {
 		return measured{}, "", usageError{err}
 	}
-	q, err := c.queries(m)
+	cfg.Models = models
+	if c.Prometheus == "" {
+		return c.journalled(ctx, models, until)
+	}
+	q, err := c.queries(models[0])
 	if err != nil {
 		return measured{}, "", usageError{err}
 	}
@@ -132,27 +111,39 @@ func (c *replayCmd) read(ctx context.Context, cfg *config.Config, until time.Tim
 		h.Token = strings.TrimSpace(string(token))
 	}
 	p := newPast(until.Add(-c.Since), until, c.Step)
-	if err := readPrometheus(ctx, h, q, p, m); err != nil {
+	if err := readPrometheus(ctx, h, q, p, models[0]); err != nil {
 		return measured{}, "", err
 	}
-	cfg.Models = []scale.Model{m}
-	found, err := p.measured()
-	return found, "", err
+	m, err := p.measured()
+	return m, "", err
+}
+
+// journalled reads the past out of a journal.
+func (c *replayCmd) journalled(ctx context.Context, models []scale.Model, until time.Time) (measured, string, error) {
+	p := newPast(until.Add(-c.Since), until, journalStep)
+	j, err := readJournal(ctx, c.Journal, p, models)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return measured{}, "", usageError{fmt.Errorf("%w; penstock serve keeps one and prints where; give it with --journal, or a Prometheus with --prometheus", err)}
+	case err != nil:
+		return measured{}, "", err
+	}
+	m, err := p.measured()
+	if err != nil {
+		return measured{}, "", fmt.Errorf("journal in %s: %w", c.Journal, err)
+	}
+	return m, j.note(), nil
 }
 
 // command is what repeats the run.
 func (c *replayCmd) command(until time.Time) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "penstock replay -f %s", c.File)
-	for _, flag := range []struct{ name, value string }{
-		{"prometheus", c.Prometheus}, {"journal", c.Journal}, {"since", c.Since.String()}, {"until", until.UTC().Format(time.RFC3339)},
-		{"engine", c.Engine}, {"model", c.Model}, {"selector", c.Selector},
-		{"query-rate", c.QueryRate}, {"query-prompt", c.QueryPrompt}, {"query-output", c.QueryOutput},
-	} {
-		if flag.value != "" {
-			fmt.Fprintf(&b, " --%s %s", flag.name, quoted(flag.value))
-		}
-	}
+	fmt.Fprintf(&b, "penstock replay -f %s", quoted(c.File))
+	b.WriteString(flags(
+		"prometheus", c.Prometheus, "journal", c.Journal, "since", c.Since.String(), "until", until.UTC().Format(time.RFC3339),
+		"engine", c.Engine, "model", c.Model, "selector", c.Selector,
+		"query-rate", c.QueryRate, "query-prompt", c.QueryPrompt, "query-output", c.QueryOutput,
+	))
 	if c.Prometheus != "" {
 		b.WriteString(" --step " + c.Step.String())
 	}

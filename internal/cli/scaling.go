@@ -46,7 +46,7 @@ func (c *scalingCmd) Run(ctx context.Context, std Streams) error {
 		return usageError{err}
 	}
 	if c.List {
-		return c.list(std.Out, workloads)
+		return listAll(std.Out, workloads)
 	}
 	trial := judge.Trial{
 		Policies: c.Policy, Seeds: c.Seeds, Workers: c.Workers, Series: c.Report != "",
@@ -122,7 +122,7 @@ func (c *scalingCmd) command() string {
 	return b.String()
 }
 
-func (c *scalingCmd) list(w io.Writer, workloads []config.Workload) error {
+func listAll(w io.Writer, workloads []config.Workload) error {
 	var b strings.Builder
 	b.WriteString("Workloads\n")
 	for _, l := range workloads {

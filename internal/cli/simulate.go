@@ -71,11 +71,17 @@ func (c *compareFlags) repeats() string {
 	if c.Truth > 0 {
 		fmt.Fprintf(&b, " --truth %v%%", float64(c.Truth)*100)
 	}
-	if c.CV != 1 {
-		fmt.Fprintf(&b, " --cv %v", c.CV)
-	}
-	if c.Tokens != "" {
-		b.WriteString(" --tokens " + quoted(c.Tokens))
+	b.WriteString(flags("cv", figure(c.CV, 1), "tokens", c.Tokens))
+	return b.String()
+}
+
+// flags writes names and values in turn; a value that is "" is left out.
+func flags(pairs ...string) string {
+	var b strings.Builder
+	for pair := range slices.Chunk(pairs, 2) {
+		if pair[1] != "" {
+			fmt.Fprintf(&b, " --%s %s", pair[0], quoted(pair[1]))
+		}
 	}
 	return b.String()
 }
@@ -121,14 +127,10 @@ func (c *simulateCmd) Run(ctx context.Context, std Streams) error {
 func (c *simulateCmd) command() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "penstock simulate -f %s --trace %s", quoted(c.File), quoted(c.Trace))
-	for _, flag := range []struct{ name, value string }{
-		{"model", c.Model}, {"column", c.Column}, {"mean-rps", figure(c.MeanRPS, 0)}, {"speed", figure(c.Speed, 1)},
-		{"days", figure(c.Days, 0)}, {"start", string(c.Start)},
-	} {
-		if flag.value != "" {
-			fmt.Fprintf(&b, " --%s %s", flag.name, quoted(flag.value))
-		}
-	}
+	b.WriteString(flags(
+		"model", c.Model, "column", c.Column, "mean-rps", figure(c.MeanRPS, 0), "speed", figure(c.Speed, 1),
+		"days", figure(c.Days, 0), "start", string(c.Start),
+	))
 	b.WriteString(c.repeats())
 	return b.String()
 }
@@ -285,7 +287,7 @@ func summary(s report.Scaling, note string) string {
 		}
 		own := w.Policies[i]
 		fmt.Fprintf(&b, "\nUnder Penstock this would have cost %s, and %s of the requests would have met the SLO: %s the objective of %s.\n",
-			report.Dollars(float64(own.Cost)), report.Percent(own.Attainment), verb(own.ObjectiveMet), report.Percent(w.Objective))
+			report.Dollars(float64(own.Cost)), report.Percent(own.Attainment), verdict(own), report.Percent(w.Objective))
 		rival, ok := report.BestRival(w.Policies)
 		switch {
 		case ok:
@@ -301,8 +303,9 @@ func summary(s report.Scaling, note string) string {
 	return b.String()
 }
 
-func verb(met bool) string {
-	if met {
+// verdict says how a policy stands to the objective.
+func verdict(p report.Policy) string {
+	if p.ObjectiveMet {
 		return "within"
 	}
 	return "short of"

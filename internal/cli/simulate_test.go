@@ -225,7 +225,7 @@ func turnedAway(t *testing.T, dir, want string, args ...string) {
 func TestWhatIsAskedWronglyIsSaidBeforeAnythingRuns(t *testing.T) {
 	dir := write(t, map[string]string{
 		"trace.csv": steady("chat", 1, time.Minute), "plain.csv": "t_ms,in_tokens,out_tokens\n0,1,1\n",
-		"broken.yaml": "apiVersion: penstock.dev/v1alpha1\nkind: InferenceAutoscaler\nmetadata: {name: chat}\nspec: {modle: x}\n",
+		"broken.yaml": "apiVersion: penstock.dev/v1alpha1\nkind: InferenceAutoscaler\nmetadata: {name: chat}\nspec: {modelx: x}\n",
 	})
 	trace := filepath.Join(dir, "trace.csv")
 	for name, c := range map[string]struct {
@@ -243,7 +243,7 @@ func TestWhatIsAskedWronglyIsSaidBeforeAnythingRuns(t *testing.T) {
 		"a variation without end":   {"--cv is 11", []string{"--trace", trace, "--cv", "11"}},
 		"a model that nobody has":   {`--model: model "x" is served by nothing`, []string{"--trace", trace, "--model", "x"}},
 		"a start that is no time":   {`--start: "soon" is no time`, []string{"--trace", trace, "--start", "soon"}},
-		"a configuration's fault":   {"broken.yaml:4 spec.modle is no known key. Did you mean mode?", []string{"-f", filepath.Join(dir, "broken.yaml"), "--trace", trace}},
+		"a configuration's fault":   {"broken.yaml:4 spec.modelx is no known key. Did you mean model?", []string{"-f", filepath.Join(dir, "broken.yaml"), "--trace", trace}},
 		"which of two models":       {"plain.csv:2: the request names no model, and there are 2", []string{"-f", "../../examples/emulated/two-models.yaml", "--trace", filepath.Join(dir, "plain.csv")}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -266,7 +266,7 @@ workloads:
 `
 	counts := "t_s,requests\n0,60\n60,60\n"
 	for name, c := range map[string]struct{ workloads, counts, want string }{
-		"a typo in a key":        {strings.Replace(good, "cold_start: 60s", "cold_strat: 60s", 1), counts, "workloads.yaml:6 workloads[0]."},
+		"a typo in a key":        {strings.Replace(good, "cold_start: 60s", "cold_starts: 60s", 1), counts, "workloads.yaml:6 workloads[0]."},
 		"a profile that is not":  {strings.Replace(good, "[generic]", "[genric]", 1), counts, "workloads.yaml:6 workloads[0]."},
 		"a file that is not":     {strings.Replace(good, "counts.csv", "counst.csv", 1), counts, "counst.csv"},
 		"no YAML":                {"workloads: [", counts, "workloads.yaml:"},
