@@ -72,7 +72,7 @@ func requests(s config.Source) (sim.Source, error) {
 	if part.For > 0 {
 		to = part.From + part.For
 	}
-	return &excerpt{Source: r, from: part.From, to: to}, nil
+	return &excerpt{Source: unnamed{r}, from: part.From, to: to}, nil
 }
 
 // generate draws a family of shapes.
@@ -112,8 +112,7 @@ func sparse(g config.Generate) trace.Fleet {
 // modelNames are those of a fleet's models.
 func modelNames(g config.Generate) []string { return sparse(g).Names("") }
 
-// excerpt is a part of a file of requests, which begins at the Epoch. It
-// forgets what the file says of models: one serves them all.
+// excerpt is a part of a series, which begins at the Epoch.
 type excerpt struct {
 	trace.Source
 	from, to time.Duration
@@ -130,7 +129,7 @@ func (e *excerpt) Next() (scale.Request, error) {
 		case at >= e.to:
 			return scale.Request{}, io.EOF
 		case at >= e.from:
-			r.At, r.Model = r.At.Add(-e.from), ""
+			r.At = r.At.Add(-e.from)
 			return r, nil
 		}
 	}
@@ -138,3 +137,16 @@ func (e *excerpt) Next() (scale.Request, error) {
 
 // Close closes the file.
 func (e *excerpt) Close() error { return trace.Close(e.Source) }
+
+// unnamed forgets what a file says of models: one serves them all.
+type unnamed struct{ trace.Source }
+
+// Next returns the next request.
+func (u unnamed) Next() (scale.Request, error) {
+	r, err := u.Source.Next()
+	r.Model = ""
+	return r, err
+}
+
+// Close closes the file.
+func (u unnamed) Close() error { return trace.Close(u.Source) }
