@@ -158,7 +158,7 @@ func (s *show) perform(ctx context.Context, follow func(context.Context, *show) 
 	if err != nil {
 		return demoReport{}, cmp.Or(context.Cause(ctx), err)
 	}
-	return s.report()
+	return s.report(ctx)
 }
 
 // story is what happens, beside the load.

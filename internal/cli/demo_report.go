@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ type demoReport struct {
 
 // report adds up the show, and works out what a fleet that cannot scale would
 // have cost.
-func (s *show) report() (demoReport, error) {
+func (s *show) report(ctx context.Context) (demoReport, error) {
 	r := demoReport{
 		load: s.load, killed: s.killed, atZero: s.atZero, span: s.span,
 		began: s.board.began, objective: s.model.SLO.Objective,
@@ -51,20 +52,20 @@ func (s *show) report() (demoReport, error) {
 	}), func(scale.Charge) bool { return true })
 	r.cost = total.Dollars()
 	var err error
-	r.static, err = s.staticPeak()
+	r.static, err = s.staticPeak(ctx)
 	return r, err
 }
 
 // staticPeak simulates the smallest constant fleet for the same series, paid
 // from the first arrival to the last reply. It may fill its replicas to
 // whatever batch limit serves it best.
-func (s *show) staticPeak() (sim.Peak, error) {
+func (s *show) staticPeak(ctx context.Context) (sim.Peak, error) {
 	variant := s.model.Variants[0]
 	limit := (&capacity.Server{Profile: variant.Profile, Mix: mixOf(s.series)}).Solve(s.model.SLO)
 	var best sim.Peak
 	var failed error
 	for _, share := range []float64{0.6, 0.8, 1, 1.25, 1.6, 2} {
-		peak, err := sim.StaticPeak(sim.PeakProblem{
+		peak, err := sim.StaticPeak(ctx, sim.PeakProblem{
 			Fleet: sim.Fleet{
 				Profile: variant.Profile, BatchLimit: max(1, int(share*float64(limit.Batch))), KVTokens: limit.KVTokens, PrefillTokens: limit.Prefill, SLO: s.model.SLO,
 			},

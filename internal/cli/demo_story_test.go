@@ -46,7 +46,7 @@ func TestTheDemosStoryInVirtualTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.span = out.Span
-	peak, err := s.staticPeak()
+	peak, err := s.staticPeak(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,7 +89,7 @@ func (c *scalingCmd) workloads() ([]config.Workload, error) {
 		for _, name := range c.Workload {
 			w, ok := all.Workload(name)
 			if !ok {
-				return nil, judge.Unknown{Kind: "workload", Name: name, Known: all.Names()}
+				return nil, judge.UnknownError{Kind: "workload", Name: name, Known: all.Names()}
 			}
 			chosen = append(chosen, w)
 		}
@@ -162,7 +162,7 @@ func runTrial(ctx context.Context, std Streams, trial judge.Trial, to output) er
 	verdict, err := trial.Run(ctx)
 	live.line.end()
 	if err != nil {
-		if errors.As(err, new(judge.Unknown)) {
+		if errors.As(err, new(judge.UnknownError)) {
 			return usageError{err}
 		}
 		return err

@@ -127,7 +127,7 @@ func TestSeedsDifferInTruthAndArrivals(t *testing.T) {
 
 func TestUnknownNamesSuggestTheNearest(t *testing.T) {
 	_, err := Trial{Policies: []string{"hpa-concurency"}}.Run(context.Background())
-	if !errors.As(err, new(Unknown)) || !strings.Contains(err.Error(), "did you mean hpa-concurrency?") {
+	if !errors.As(err, new(UnknownError)) || !strings.Contains(err.Error(), "did you mean hpa-concurrency?") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -186,7 +186,7 @@ func (p *pool) attainment(ctx context.Context, n int, rate float64) (float64, er
 		return 0, fmt.Errorf("try %d replicas: %w", n, err)
 	}
 	good, judged := 0, 0
-	_, err = fleet.Run(arrivals, func(r scale.Request, s scale.Served) {
+	_, err = fleet.Run(ctx, arrivals, func(r scale.Request, s scale.Served) {
 		if r.ID <= probeRequests*probeWarm {
 			return
 		}

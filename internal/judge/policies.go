@@ -75,7 +75,7 @@ func choose(names []string) ([]policy, error) {
 			for j, p := range all {
 				known[j] = p.name
 			}
-			return nil, Unknown{Kind: "policy", Name: name, Known: known}
+			return nil, UnknownError{Kind: "policy", Name: name, Known: known}
 		}
 		if !slices.ContainsFunc(chosen, func(p policy) bool { return p.name == name }) {
 			chosen = append(chosen, all[i])
@@ -84,13 +84,13 @@ func choose(names []string) ([]policy, error) {
 	return chosen, nil
 }
 
-// Unknown is a name that stands for nothing.
-type Unknown struct {
+// UnknownError is a name that stands for nothing.
+type UnknownError struct {
 	Kind, Name string
 	Known      []string
 }
 
-func (e Unknown) Error() string {
+func (e UnknownError) Error() string {
 	near := slices.MinFunc(e.Known, func(a, b string) int {
 		return cmp.Compare(scale.EditDistance(e.Name, a), scale.EditDistance(e.Name, b))
 	})

@@ -166,18 +166,7 @@ func (c *contest) series(first *drawn) report.Series {
 			if o.policy.name != p.name || o.seed != first.seed {
 				continue
 			}
-			one := report.PolicySeries{Name: p.name}
-			demand := make([]float64, len(o.Minutes))
-			for i, m := range o.Minutes {
-				demand[i] = float64(m.Arrivals) / o.Bin.Seconds()
-				ready := 0.0
-				for _, n := range m.Ready {
-					ready += float64(n)
-				}
-				one.Ready = append(one.Ready, ready)
-				one.Good, one.Judged = append(one.Good, float64(m.Good)), append(one.Judged, float64(m.Judged))
-				one.Held, one.Cost = append(one.Held, float64(m.Held)), append(one.Cost, m.Cost)
-			}
+			one, demand := chart(o)
 			if s.Demand == nil {
 				s.Demand, s.Bin, s.Need = demand, o.Bin, first.fleet(int(o.Bin/minute), len(demand))
 			}
@@ -188,6 +177,22 @@ func (c *contest) series(first *drawn) report.Series {
 		}
 	}
 	return s
+}
+
+// chart is one run as a chart shows it, and the requests/s that came.
+func chart(o outcome) (one report.PolicySeries, demand []float64) {
+	one.Name = o.policy.name
+	for _, m := range o.Minutes {
+		demand = append(demand, float64(m.Arrivals)/o.Bin.Seconds())
+		ready := 0.0
+		for _, n := range m.Ready {
+			ready += float64(n)
+		}
+		one.Ready = append(one.Ready, ready)
+		one.Good, one.Judged = append(one.Good, float64(m.Good)), append(one.Judged, float64(m.Judged))
+		one.Held, one.Cost = append(one.Held, float64(m.Held)), append(one.Cost, m.Cost)
+	}
+	return one, demand
 }
 
 // fleet is how many replicas the clairvoyant has in each bin of some minutes,

@@ -18,7 +18,7 @@ const (
 	// As a model has them that says nothing else.
 	idleAfter       = 15 * time.Minute
 	scaleDownWindow = 5 * time.Minute
-	everySecond     = time.Second
+	usualTick       = time.Second
 )
 
 // Ask makes a Question of a workload as a workloads.yaml has it.
@@ -28,7 +28,7 @@ func Ask(w config.Workload) (Question, error) {
 		models = modelNames(w.Source.Generate)
 	}
 	q := Question{
-		Name: w.Name, What: w.What, CV: cv(w), Truth: truth, Tick: everySecond,
+		Name: w.Name, What: w.What, CV: cv(w), Truth: truth, Tick: usualTick,
 		Notice: w.Notice, Faults: faults(w.Faults), Zones: zones(w.Spot),
 		Boot: func(scale.Variant) sim.Boot { return boot(w.ColdStart) }, Alike: true,
 		Open: func(seed uint64) (sim.Source, error) { return open(w, seed) },

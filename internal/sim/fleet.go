@@ -44,12 +44,12 @@ func (t Totals) Attainment() (float64, bool) {
 // Run serves a series, in order of arrival, and gives each request with what
 // it experienced to served (which may be nil) when it ends. A request without
 // prompt or output counts as one of one token.
-func (f Fleet) Run(requests iter.Seq2[scale.Request, error], served func(scale.Request, scale.Served)) (Totals, error) {
+func (f Fleet) Run(ctx context.Context, requests iter.Seq2[scale.Request, error], served func(scale.Request, scale.Served)) (Totals, error) {
 	source := pull(requests)
 	defer source.stop()
 	r := f.run(source)
 	r.world.Ended = served
-	out, err := r.play(context.Background())
+	out, err := r.play(ctx)
 	if err != nil {
 		return Totals{}, err
 	}

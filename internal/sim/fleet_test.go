@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"context"
 	"errors"
 	"iter"
 	"math"
@@ -49,7 +50,7 @@ func at(d time.Duration, in, out int) scale.Request {
 func serve(t *testing.T, f sim.Fleet, series iter.Seq2[scale.Request, error]) ([]scale.Served, sim.Totals) {
 	t.Helper()
 	got := map[scale.RequestID]scale.Served{}
-	totals, err := f.Run(series, func(r scale.Request, s scale.Served) { got[r.ID] = s })
+	totals, err := f.Run(context.Background(), series, func(r scale.Request, s scale.Served) { got[r.ID] = s })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,10 +137,10 @@ func TestFleetsThatCanBeComputedByHand(t *testing.T) {
 
 func TestRunTellsWhatIsWrongWithTheSeries(t *testing.T) {
 	torn := errors.New("torn")
-	if _, err := fleet(1, 1).Run(func(yield func(scale.Request, error) bool) { yield(scale.Request{}, torn) }, nil); !errors.Is(err, torn) {
+	if _, err := fleet(1, 1).Run(context.Background(), func(yield func(scale.Request, error) bool) { yield(scale.Request{}, torn) }, nil); !errors.Is(err, torn) {
 		t.Errorf("error %v, want %v", err, torn)
 	}
-	_, err := fleet(1, 1).Run(requests(at(time.Second, 1, 1), at(0, 1, 1)), nil)
+	_, err := fleet(1, 1).Run(context.Background(), requests(at(time.Second, 1, 1), at(0, 1, 1)), nil)
 	if err == nil || !strings.Contains(err.Error(), "request 2 arrives 1s before") {
 		t.Errorf("unsorted: error %v", err)
 	}
@@ -223,7 +224,7 @@ func TestEveryRequestEndsOnceAndTheSameWayAgain(t *testing.T) {
 		var runs [2]map[scale.RequestID]scale.Served
 		for i := range runs {
 			runs[i] = map[scale.RequestID]scale.Served{}
-			totals, err := f.Run(requests(list...), func(r scale.Request, s scale.Served) {
+			totals, err := f.Run(context.Background(), requests(list...), func(r scale.Request, s scale.Served) {
 				if _, twice := runs[i][r.ID]; twice {
 					t.Fatalf("request %d ended twice", r.ID)
 				}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -31,14 +32,14 @@ type Peak struct {
 // replicas until one suffices, then halves the gap, which takes the share to
 // grow with the fleet; where it does not quite, the answer is still a fleet
 // that suffices while the next smaller one does not.
-func StaticPeak(p PeakProblem) (Peak, error) {
+func StaticPeak(ctx context.Context, p PeakProblem) (Peak, error) {
 	if len(p.Requests) == 0 {
 		return Peak{}, nil
 	}
 	short, enough := 0, 1
 	for {
 		enough = min(enough, p.Most)
-		at, err := p.attainment(enough)
+		at, err := p.attainment(ctx, enough)
 		if err != nil {
 			return Peak{}, err
 		}
@@ -53,7 +54,7 @@ func StaticPeak(p PeakProblem) (Peak, error) {
 	}
 	for enough-short > 1 {
 		middle := (short + enough) / 2
-		at, err := p.attainment(middle)
+		at, err := p.attainment(ctx, middle)
 		if err != nil {
 			return Peak{}, err
 		}
@@ -63,14 +64,14 @@ func StaticPeak(p PeakProblem) (Peak, error) {
 			short = middle
 		}
 	}
-	at, err := p.attainment(enough)
+	at, err := p.attainment(ctx, enough)
 	return Peak{Replicas: enough, Attainment: at, Cost: float64(enough) * p.Span.Hours() * p.PricePerHour}, err
 }
 
-func (p PeakProblem) attainment(replicas int) (float64, error) {
+func (p PeakProblem) attainment(ctx context.Context, replicas int) (float64, error) {
 	fleet := p.Fleet
 	fleet.Replicas = replicas
-	totals, err := fleet.Run(func(yield func(scale.Request, error) bool) {
+	totals, err := fleet.Run(ctx, func(yield func(scale.Request, error) bool) {
 		for _, r := range p.Requests {
 			if !yield(r, nil) {
 				return

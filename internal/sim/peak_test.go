@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"context"
 	"math"
 	"strings"
 	"testing"
@@ -38,7 +39,7 @@ func TestStaticPeakByHand(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			p := sim.PeakProblem{Fleet: fleet(0, tc.batch), Requests: five, Most: 9, Span: 30 * time.Minute, PricePerHour: 2}
 			p.Fleet.SLO.Objective = tc.objective
-			got, err := sim.StaticPeak(p)
+			got, err := sim.StaticPeak(context.Background(), p)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -47,11 +48,11 @@ func TestStaticPeakByHand(t *testing.T) {
 			}
 		})
 	}
-	_, err := sim.StaticPeak(sim.PeakProblem{Fleet: fleet(0, 1), Requests: five, Most: 3})
+	_, err := sim.StaticPeak(context.Background(), sim.PeakProblem{Fleet: fleet(0, 1), Requests: five, Most: 3})
 	if err == nil || !strings.Contains(err.Error(), "3 replicas serve 60.00 % of requests within the SLO, below the objective of 99.00 %") {
 		t.Errorf("out of reach: error %v", err)
 	}
-	if got, err := sim.StaticPeak(sim.PeakProblem{Fleet: fleet(0, 1), Most: 3}); err != nil || got != (sim.Peak{}) {
+	if got, err := sim.StaticPeak(context.Background(), sim.PeakProblem{Fleet: fleet(0, 1), Most: 3}); err != nil || got != (sim.Peak{}) {
 		t.Errorf("no requests: %+v, error %v", got, err)
 	}
 }
@@ -61,7 +62,7 @@ func TestStaticPeakSufficesAndOneLessDoesNot(t *testing.T) {
 		f := fleet(0, rapid.IntRange(1, 4).Draw(t, "batch"))
 		f.SLO.Objective = rapid.Float64Range(0.5, 1).Draw(t, "objective")
 		list := numbered(poisson(rapid.Uint64().Draw(t, "seed"), 200, rapid.Float64Range(1, 200).Draw(t, "rate"), rapid.IntRange(1, 30).Draw(t, "out")))
-		got, err := sim.StaticPeak(sim.PeakProblem{Fleet: f, Requests: list, Most: 200})
+		got, err := sim.StaticPeak(context.Background(), sim.PeakProblem{Fleet: f, Requests: list, Most: 200})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +71,7 @@ func TestStaticPeakSufficesAndOneLessDoesNot(t *testing.T) {
 				continue
 			}
 			f.Replicas = n
-			totals, err := f.Run(trace.Of(list), nil)
+			totals, err := f.Run(context.Background(), trace.Of(list), nil)
 			if share, _ := totals.Attainment(); err != nil || (share >= f.SLO.Objective) != enough {
 				t.Fatalf("%d replicas: attainment %.4f, objective %.4f, answer %+v (%v)", n, share, f.SLO.Objective, got, err)
 			}
@@ -99,7 +100,7 @@ func TestAttainmentGrowsWithTheFleet(t *testing.T) {
 	f, list := demoSpike()
 	last := 0.0
 	for f.Replicas = 1; f.Replicas <= 10; f.Replicas++ {
-		totals, err := f.Run(trace.Of(list), nil)
+		totals, err := f.Run(context.Background(), trace.Of(list), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,12 +118,12 @@ func TestAttainmentGrowsWithTheFleet(t *testing.T) {
 func TestADoubledPriceChangesTheCostAlone(t *testing.T) {
 	f, list := demoSpike()
 	p := sim.PeakProblem{Fleet: f, Requests: list, Most: 64, Span: 2 * time.Minute, PricePerHour: 2}
-	once, err := sim.StaticPeak(p)
+	once, err := sim.StaticPeak(context.Background(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.PricePerHour = 4
-	twice, err := sim.StaticPeak(p)
+	twice, err := sim.StaticPeak(context.Background(), p)
 	if err != nil || twice.Replicas != once.Replicas || math.Abs(twice.Cost-2*once.Cost) > 1e-12 || once.Attainment < 0.95 {
 		t.Errorf("%+v at $2, %+v at $4 (%v)", once, twice, err)
 	}
@@ -131,7 +132,7 @@ func TestADoubledPriceChangesTheCostAlone(t *testing.T) {
 func BenchmarkStaticPeak(b *testing.B) {
 	f, list := demoSpike()
 	for b.Loop() {
-		peak, err := sim.StaticPeak(sim.PeakProblem{Fleet: f, Requests: list, Most: 64})
+		peak, err := sim.StaticPeak(context.Background(), sim.PeakProblem{Fleet: f, Requests: list, Most: 64})
 		if err != nil {
 			b.Fatal(err)
 		}
