@@ -52,13 +52,13 @@ type governor struct {
 	journal *journal
 	witness *witness
 
-	told    scale.Snapshot   // of the present tick: what the loop is told
-	made    *scale.Decision  // and what it decided; nil for nothing
-	done    scale.Decision   // and what the world is to do
-	late    []scale.Decision // decided, and not done yet
-	last    scale.Decision   // the newest that was done
-	mangles bool             // a fault may change what the loop is told
-	restarts []Fault         // to come, in order
+	told     scale.Snapshot   // of the present tick: what the loop is told
+	made     *scale.Decision  // and what it decided; nil for nothing
+	done     scale.Decision   // and what the world is to do
+	late     []scale.Decision // decided, and not done yet
+	last     scale.Decision   // the newest that was done
+	mangles  bool             // a fault may change what the loop is told
+	restarts []Fault          // to come, in order
 }
 
 func (c *Case) governor(ctx context.Context, w *witness) (*governor, error) {

@@ -12,32 +12,32 @@ type Law int
 
 // The laws.
 const (
-	OneOutcome   Law = iota + 1 // P2: every request ends exactly once, and none is lost
-	NoneHarmed                  // P2: only a replica that died interrupts or fails a request
-	BlindHolds                  // P6: missing, stale or impossible data shrinks nothing
-	Maximum                     // P8: nothing is started beyond a maximum
-	CostPerHour                 // P8: or a cost limit
-	UpRate                      // P8: or a rate of starts
-	DownRate                    // P8: nothing is drained beyond a rate of drains
-	BatchLimit                  // P8: no replica is sent more than its batch limit
-	KVLimit                     // P8: or more tokens than its KV cache may hold
-	Replays                     // P9: the same Memory and the same Snapshot give the same Decision
-	Ledger                      // P9: the bill is the sum of lives times prices
-	HeldInTime                  // P10: nothing is held beyond its deadline
-	HeldInBounds                // P10: nor more than may be, and none refused before
-	WholeDecision               // a Decision names every target, sorted, with a reason for each change
-	CountsAdd                   // From is what serves; whom a Change drains serves there
-	SaysWhy                     // what is withheld or kept beyond the Plan says why
-	Slots                       // nothing is started without an accelerator for it
-	Floors                      // minimum, schedules and warm floor are kept where they may be
-	NoticeLeads                 // who will be taken drains, and nothing else is sent there
-	NamedDrains                 // who drains was named by a Change or a notice
-	RoomServes                  // no request waits while a Ready replica is empty
-	Recovers                    // once faults stop, the objective is met again
-	Settles                     // in calm no count goes up and down and up
-	Finite                      // no figure of a Decision is NaN or infinite
-	NoPanic                     // nothing panics
-	LoopWorks                   // a tick fails only where a fault makes it
+	OneOutcome    Law = iota + 1 // P2: every request ends exactly once, and none is lost
+	NoneHarmed                   // P2: only a replica that died interrupts or fails a request
+	BlindHolds                   // P6: missing, stale or impossible data shrinks nothing
+	Maximum                      // P8: nothing is started beyond a maximum
+	CostPerHour                  // P8: or a cost limit
+	UpRate                       // P8: or a rate of starts
+	DownRate                     // P8: nothing is drained beyond a rate of drains
+	BatchLimit                   // P8: no replica is sent more than its batch limit
+	KVLimit                      // P8: or more tokens than its KV cache may hold
+	Replays                      // P9: the same Memory and the same Snapshot give the same Decision
+	Ledger                       // P9: the bill is the sum of lives times prices
+	HeldInTime                   // P10: nothing is held beyond its deadline
+	HeldInBounds                 // P10: nor more than may be, and none refused before
+	WholeDecision                // a Decision names every target, sorted, with a reason for each change
+	CountsAdd                    // From is what serves; whom a Change drains serves there
+	SaysWhy                      // what is withheld or kept beyond the Plan says why
+	Slots                        // nothing is started without an accelerator for it
+	Floors                       // minimum, schedules and warm floor are kept where they may be
+	NoticeLeads                  // who will be taken drains, and nothing else is sent there
+	NamedDrains                  // who drains was named by a Change or a notice
+	RoomServes                   // no request waits while a Ready replica is empty
+	Recovers                     // once faults stop, the objective is met again
+	Settles                      // in calm no count goes up and down and up
+	Finite                       // no figure of a Decision is NaN or infinite
+	NoPanic                      // nothing panics
+	LoopWorks                    // a tick fails only where a fault makes it
 )
 
 var lawNames = []string{

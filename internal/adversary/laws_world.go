@@ -172,7 +172,7 @@ func (w *witness) downRates(t tick, d scale.Decision) {
 		}
 		w.drains[name] = kept
 		if limit > 0 && sum > limit && n > 0 && !disturbed {
-			w.fail(DownRate, "%s: %d drained within a minute, %d are allowed", what, sum, limit)
+			w.fail(DownRate, "%s: %d drained within a minute, %d are allowed: %+v; moves before: %+v", what, sum, limit, d.Changes, w.drains[name])
 		}
 	}
 	all := 0

@@ -101,10 +101,12 @@ type arrivals struct {
 // pending are requests by arrival, then in the order in which they came.
 type pending []scale.Request
 
-func (p pending) Len() int           { return len(p) }
-func (p pending) Less(i, j int) bool { return p[i].At.Before(p[j].At) || p[i].At.Equal(p[j].At) && p[i].ID < p[j].ID }
-func (p pending) Swap(i, j int)      { p[i], p[j] = p[j], p[i] }
-func (p *pending) Push(x any)        { *p = append(*p, x.(scale.Request)) }
+func (p pending) Len() int { return len(p) }
+func (p pending) Less(i, j int) bool {
+	return p[i].At.Before(p[j].At) || p[i].At.Equal(p[j].At) && p[i].ID < p[j].ID
+}
+func (p pending) Swap(i, j int) { p[i], p[j] = p[j], p[i] }
+func (p *pending) Push(x any)   { *p = append(*p, x.(scale.Request)) }
 func (p *pending) Pop() any {
 	last := (*p)[len(*p)-1]
 	*p = (*p)[:len(*p)-1]

@@ -73,10 +73,12 @@ func (t *tick) carried() float64 {
 	}
 	sum := 0.0
 	for _, s := range t.sizes {
+		together := 0
 		for _, capacityType := range s.variant.Capacities {
 			_, most := t.offer(s.variant, capacityType)
-			sum += float64(most) / s.alone
+			together += most
 		}
+		sum += float64(min(together, s.variant.Max)) / s.alone
 	}
 	return sum * (t.forecast.Upper + t.backlog) / t.forecast.Mean
 }
@@ -158,7 +160,7 @@ func (t *tick) problem() planner.Problem {
 			p.Choices = append(p.Choices, planner.Choice{
 				Target: target, Alone: s.alone, PricePerHour: price,
 				StartPerHour: price * float64(t.boot(s.variant.Name)) / float64(amortise),
-				Current:      t.serving(target), Max: most,
+				Current:      t.serving(target), Max: most, Together: s.variant.Max,
 			})
 		}
 	}

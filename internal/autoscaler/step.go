@@ -51,6 +51,7 @@ func Step(s scale.Snapshot, m Memory) (scale.Decision, Memory) {
 	cases := make([]policy.Case, 0, len(s.Models))
 	for _, state := range s.Models {
 		t := tick{snapshot: s, state: state, memory: m.model(state.Model.Name)}
+		t.state, t.doubt = believe(state)
 		t.judge()
 		t.learn()
 		t.size()
@@ -60,7 +61,7 @@ func Step(s scale.Snapshot, m Memory) (scale.Decision, Memory) {
 		decision.Budgets = append(decision.Budgets, t.memory.SLO.Budget(s.Now, state.Model.Name, state.Model.SLO))
 		decision.Alerts = append(decision.Alerts, t.memory.SLO.Alerts(s.Now, state.Model.Name, state.Model.SLO)...)
 		cases = append(cases, policy.Case{
-			State: state, Plan: plan, Signals: t.signals, Age: t.age, Boot: t.boot, Memory: t.memory.Policy,
+			State: t.state, Plan: plan, Signals: t.signals, Age: t.age, Doubt: t.doubt, Boot: t.boot, Memory: t.memory.Policy,
 		})
 		next.Models = append(next.Models, t.memory)
 	}
@@ -78,7 +79,9 @@ type tick struct {
 	memory   ModelMemory // becomes the next one
 
 	signals  policy.Signals
+	fresh    bool // arrivals are of now
 	age      time.Duration
+	doubt    string // what of the traffic can not be true
 	mix      capacity.Mix
 	sizes    []size // by variant
 	usual    []size // those under the SLO itself, while there is a shortage
@@ -90,8 +93,11 @@ type tick struct {
 func (t *tick) judge() {
 	now, d := t.snapshot.Now, t.state.Demand
 	maxAge := max(staleTicks*t.snapshot.Tick, staleLeast)
+	t.fresh = d.Arrivals.Fresh(now, maxAge)
 	switch {
-	case d.Arrivals.Fresh(now, maxAge):
+	case t.doubt != "":
+		t.signals = policy.Impossible
+	case t.fresh:
 		t.signals = policy.Fresh
 	case d.Arrivals.Known():
 		t.signals, t.age = policy.Stale, now.Sub(d.Arrivals.At)
@@ -144,7 +150,7 @@ func (t *tick) learn() {
 		variants = append(variants, vm)
 	}
 	t.memory.Variants = variants
-	if t.signals == policy.Fresh {
+	if t.fresh {
 		t.memory.Forecast = t.memory.Forecast.Observe(d.Arrivals.At, d.ArrivalsOver, d.Arrivals.Value, t.horizon())
 	}
 	if d.Good.Known() && d.Bad.Known() {

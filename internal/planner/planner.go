@@ -20,6 +20,7 @@ type Choice struct {
 	StartPerHour float64 // US dollars an hour that starting one replica is worth: the switching cost
 	Current      int     // replicas serving now
 	Max          int
+	Together     int // bounds all choices of one variant together; 0 for no such bound
 }
 
 // Problem asks for Σ nᵢ/Aloneᵢ ≥ 1 at the least Σ nᵢ·price plus switching cost.
@@ -101,17 +102,33 @@ func (s *search) visit(depth int, open, spent float64) {
 	}
 	i := s.order[depth]
 	c := s.problem.Choices[i]
-	for n := min(c.Max, int(math.Ceil(open*c.Alone-slack))); n >= 0; n-- {
+	for n := min(s.room(i), int(math.Ceil(open*c.Alone-slack))); n >= 0; n-- {
 		s.counts[i] = n
 		s.visit(depth+1, open-float64(n)/c.Alone, spent+c.cost(n))
 	}
 	s.counts[i] = 0
 }
 
+// room returns how many there may be of a choice, with those of its variant
+// that are chosen already.
+func (s *search) room(i int) int {
+	c := &s.problem.Choices[i]
+	if c.Together == 0 {
+		return c.Max
+	}
+	left := c.Together
+	for j := range s.problem.Choices {
+		if o := &s.problem.Choices[j].Target; j != i && o.Model == c.Target.Model && o.Variant == c.Target.Variant {
+			left -= s.counts[j]
+		}
+	}
+	return max(0, min(c.Max, left))
+}
+
 // everything is the answer when all maxima together do not suffice.
 func (s *search) everything() Solution {
 	for _, i := range s.order {
-		s.counts[i] = s.problem.Choices[i].Max
+		s.counts[i] = s.room(i)
 	}
 	return s.solution(s.counts, true)
 }

@@ -61,6 +61,12 @@ func TestAgainstBruteForce(t *testing.T) {
 				Max:          rapid.IntRange(0, 6).Draw(t, "max"),
 			})
 		}
+		if len(p.Choices) > 1 && rapid.Bool().Draw(t, "one variant as two capacity types") {
+			p.Choices[1].Target.Variant, p.Choices[1].Target.Capacity = p.Choices[0].Target.Variant, scale.Spot
+			p.Choices[1].Alone = p.Choices[0].Alone
+			p.Choices[0].Together = rapid.IntRange(1, 8).Draw(t, "together")
+			p.Choices[1].Together = p.Choices[0].Together
+		}
 		got := Solve(p)
 		best, feasible := brute(p)
 		cost := 0.0
@@ -70,6 +76,9 @@ func TestAgainstBruteForce(t *testing.T) {
 			}
 			cost += p.Choices[i].cost(n)
 		}
+		if !within(p, got.Replicas) {
+			t.Fatalf("%v, beyond what one variant may have: %+v", got.Replicas, p.Choices)
+		}
 		if feasible && (got.Carried < 1-1e-6 || math.Abs(cost-best) > 1e-6*math.Max(1, best)) {
 			t.Fatalf("cost %.6f carrying %.4f, brute force %.6f: %+v", cost, got.Carried, best, got)
 		}
@@ -77,6 +86,17 @@ func TestAgainstBruteForce(t *testing.T) {
 			t.Fatalf("infeasible, yet carried %.3f", got.Carried)
 		}
 	})
+}
+
+// within says whether no variant has more than it may have together.
+func within(p Problem, counts []int) bool {
+	sums := map[string]int{}
+	for i, c := range p.Choices {
+		if sums[c.Target.Variant] += counts[i]; c.Together > 0 && sums[c.Target.Variant] > c.Together {
+			return false
+		}
+	}
+	return true
 }
 
 func brute(p Problem) (best float64, feasible bool) {
@@ -88,7 +108,7 @@ func brute(p Problem) (best float64, feasible bool) {
 			carried += float64(n) / p.Choices[i].Alone
 			cost += p.Choices[i].cost(n)
 		}
-		if carried >= 1-slack {
+		if carried >= 1-slack && within(p, counts) {
 			best, feasible = min(best, cost), true
 		}
 		i := 0

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -52,6 +53,7 @@ func (f fleet) slowDown(s scale.Snapshot) {
 	for left, i := limit-down, 0; i < len(f.cases); i++ {
 		if c := f.cases[i]; c.State.Model.Mode == scale.Auto {
 			left = c.slowDown(left, reason(scale.ReasonFleetDownRate, "Slowed: the fleet may drain %d replicas a minute and has drained %d", limit, down))
+			c.trim()
 		}
 	}
 }
@@ -65,8 +67,28 @@ func (f fleet) moved() (up, down int) {
 	return up, down
 }
 
+// drainsLeft is how many replicas of a Model the rates still let be drained.
+func (f fleet) drainsLeft(s scale.Snapshot, c *Case) int {
+	left := math.MaxInt
+	if limit := c.State.Model.Limits.DownPerMinute; limit > 0 {
+		_, down := c.moved()
+		left = limit - down - c.drains()
+	}
+	if limit := s.Fleet.Limits.DownPerMinute; limit > 0 {
+		_, down := f.moved()
+		for _, o := range f.cases {
+			if o.State.Model.Mode == scale.Auto {
+				down += o.drains()
+			}
+		}
+		left = min(left, limit-down)
+	}
+	return max(0, left)
+}
+
 // costCap cuts the fleet to what it may cost an hour, models of the lowest
-// priority first.
+// priority first: what would be started, then what runs, as fast as it may be
+// drained.
 func (f fleet) costCap(s scale.Snapshot) {
 	limit := s.Fleet.Limits.CostPerHour
 	if limit <= 0 {
@@ -81,7 +103,7 @@ func (f fleet) costCap(s scale.Snapshot) {
 		if c.State.Model.Mode != scale.Auto {
 			continue
 		}
-		for sum > limit+cent && c.total() > 0 {
+		for sum > limit+cent && c.total() > 0 && (c.starts() > 0 || f.drainsLeft(s, c) > 0) {
 			before := c.due()
 			c.cut(c.total()-1, reason(scale.ReasonFleetCostCap, "Wanted $%.2f/h, allowed $%.2f/h: the cost limit of the fleet", wanted, limit))
 			sum += c.due() - before
@@ -194,18 +216,21 @@ func (f fleet) take(s scale.Snapshot, by *Case, p pool, missing int) int {
 		if c == by || !c.givesTo(by) {
 			continue
 		}
-		spare := c.total() - c.floor()
+		above, drains := max(0, c.total()-c.floor()), f.drainsLeft(s, c)
 		for i := range c.targets {
 			t := &c.targets[i]
 			if of, limited := poolOf(s, t); !limited || of != p {
 				continue
 			}
-			t.to = min(t.to, t.steady()) // who gives does not start
+			if starts := min(above, t.starts()); starts > 0 {
+				t.to, above = t.to-starts, above-starts
+				t.because(scale.ReasonGivingSlot, "Kept %d: %s (priority %d) waits for %s", t.to, by.State.Model.Name, by.State.Model.Priority, p.accelerator)
+			}
 			for _, r := range t.idle() {
-				if got >= missing || spare <= 0 || t.to == 0 {
+				if got >= missing || above <= 0 || drains <= 0 || t.to == 0 || t.starts() > 0 {
 					break
 				}
-				t.to, spare = t.to-1, spare-1
+				t.to, above, drains = t.to-1, above-1, drains-1
 				t.giving = append(t.giving, r)
 				got += t.variant.Accelerator.Count
 				t.because(scale.ReasonGivingSlot, "Down to %d: idle, and %s (priority %d) waits for %s",

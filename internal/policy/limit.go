@@ -44,11 +44,19 @@ func need(c *Case) {
 func maximum(c *Case) {
 	late := 0
 	for i := range c.targets {
-		t := &c.targets[i]
-		late += len(t.overdue)
-		if most := max(0, t.variant.Max-len(t.overdue)); t.to > most {
-			t.because(scale.ReasonMax, "Wanted %d, allowed %d: the maximum of variant %s is %d%s", t.to, most, t.variant.Name, t.variant.Max, beside(len(t.overdue)))
-			t.to = most
+		late += len(c.targets[i].overdue)
+		variant := c.targets[i].variant
+		all := c.of(variant.Name)
+		if all[0] != &c.targets[i] {
+			continue // with its first target
+		}
+		wanted, slow := 0, 0
+		for _, t := range all {
+			wanted, slow = wanted+t.to, slow+len(t.overdue)
+		}
+		if most := max(0, variant.Max-slow); wanted > most {
+			cut(cheapestFirst(all), most, reason(scale.ReasonMax, "Wanted %d, allowed %d: the maximum of variant %s is %d%s",
+				wanted, most, variant.Name, variant.Max, beside(slow)))
 		}
 	}
 	if most := max(0, c.State.Model.Replicas.Max-late); c.total() > most {
@@ -128,6 +136,22 @@ func (t *target) starts() int { return max(0, t.to-t.steady()) }
 
 func (t *target) drains() int { return max(0, t.steady()-t.to) }
 
+func (c *Case) starts() int {
+	n := 0
+	for i := range c.targets {
+		n += c.targets[i].starts()
+	}
+	return n
+}
+
+func (c *Case) drains() int {
+	n := 0
+	for i := range c.targets {
+		n += c.targets[i].drains()
+	}
+	return n
+}
+
 // rates limits replicas per minute, up and down.
 func rates(c *Case) {
 	up, down := c.moved()
@@ -136,6 +160,45 @@ func rates(c *Case) {
 	}
 	if limit := c.State.Model.Limits.DownPerMinute; limit > 0 {
 		c.slowDown(limit-down, reason(scale.ReasonDownRate, "Slowed: %s may drain %d replicas a minute and has drained %d", c.State.Model.Name, limit, down))
+		c.trim()
+	}
+}
+
+// trim takes back starts for which there is no room while a rate keeps others
+// from being drained.
+func (c *Case) trim() {
+	late := 0
+	for i := range c.targets {
+		late += len(c.targets[i].overdue)
+		variant, there := c.targets[i].variant, 0
+		all := c.of(variant.Name)
+		for _, t := range all {
+			there += t.to + len(t.overdue)
+		}
+		if over := there - variant.Max; over > 0 {
+			lowerStarts(all, over, reason(scale.ReasonMax, "Not started yet: the maximum of variant %s is %d, and others drain slowly", variant.Name, variant.Max))
+		}
+	}
+	name, most := c.State.Model.Name, c.State.Model.Replicas.Max
+	if over := c.total() + late - most; over > 0 {
+		lowerStarts(c.cheapestFirst(), over, reason(scale.ReasonMax, "Not started yet: the maximum of %s is %d, and others drain slowly", name, most))
+	}
+	if limit := c.State.Model.Limits.CostPerHour; limit > 0 {
+		for c.cost() > limit+cent && c.starts() > 0 {
+			lowerStarts(c.cheapestFirst(), 1, reason(scale.ReasonCostCap, "Not started yet: the cost limit of %s is $%.2f/h, and others drain slowly", name, limit))
+		}
+	}
+}
+
+// lowerStarts takes back so many starts, on the dearest targets first.
+func lowerStarts(targets []*target, over int, r scale.Reason) {
+	for _, t := range slices.Backward(cheapestFirst(targets)) {
+		if less := min(over, t.starts()); less > 0 {
+			t.to, over = t.to-less, over-less
+			if !slices.Contains(t.reasons, r) {
+				t.reasons = append(t.reasons, r)
+			}
+		}
 	}
 }
 

@@ -27,9 +27,10 @@ type Signals int
 
 // The states of signals.
 const (
-	Fresh   Signals = iota + 1
-	Stale           // measured, but too long ago
-	Missing         // never measured
+	Fresh      Signals = iota + 1
+	Stale              // measured, but too long ago
+	Missing            // never measured
+	Impossible         // measured, and it can not be true
 )
 
 // Case is one Model under review.
@@ -38,6 +39,7 @@ type Case struct {
 	Plan    scale.Plan
 	Signals Signals
 	Age     time.Duration                      // of the newest measurement, when Stale
+	Doubt   string                             // what can not be true, when Impossible
 	Boot    func(variant string) time.Duration // how long a start takes, for what is overdue
 	Memory  Memory
 
@@ -102,7 +104,7 @@ func rules() []func(*Case) {
 }
 
 // Review turns Plans into Changes. It returns one Change for every target that
-// has or wants replicas, sorted by target, and each Case's next Memory in place
+// has, wants or needs replicas, sorted by target, and each Case's next Memory in place
 // of the old. Cases must be sorted by model name.
 func Review(s scale.Snapshot, cases []Case) []scale.Change {
 	for i := range cases {
@@ -216,8 +218,11 @@ func (c *Case) raise(n int, capacity scale.CapacityType, reason scale.Reason) {
 	slices.SortStableFunc(order, func(a, b *target) int { return cmp.Compare(a.price, b.price) })
 	for missing := n - c.count(capacity); missing > 0; missing-- {
 		i := slices.IndexFunc(order, func(t *target) bool {
-			return t.to < t.variant.Max && (capacity == 0 || t.Target.Capacity == capacity)
+			return c.room(t) > 0 && (capacity == 0 || t.Target.Capacity == capacity)
 		})
+		if i < 0 {
+			i = c.makeRoom(order, capacity)
+		}
 		if i < 0 {
 			return
 		}
@@ -226,6 +231,46 @@ func (c *Case) raise(n int, capacity scale.CapacityType, reason scale.Reason) {
 			order[i].reasons = append(order[i].reasons, reason)
 		}
 	}
+}
+
+// makeRoom lets a target of a capacity type that is asked for have the place of
+// another capacity type of its variant, and returns its index; −1 where there is
+// none.
+func (c *Case) makeRoom(order []*target, capacity scale.CapacityType) int {
+	for i, t := range order {
+		if capacity == 0 || t.Target.Capacity != capacity || t.to >= t.variant.Max {
+			continue
+		}
+		for _, o := range slices.Backward(cheapestFirst(c.of(t.variant.Name))) {
+			if o != t && o.to > 0 {
+				o.to--
+				o.because(scale.ReasonMax, "Allowed %d: the maximum of variant %s is %d, and %v ones are to be kept warm", o.to, t.variant.Name, t.variant.Max, capacity)
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// room returns how many more a target may have for its variant's maximum, which
+// is one for all capacity types.
+func (c *Case) room(t *target) int {
+	left := t.variant.Max
+	for _, o := range c.of(t.variant.Name) {
+		left -= o.to
+	}
+	return left
+}
+
+// of returns the targets of a variant.
+func (c *Case) of(variant string) []*target {
+	var out []*target
+	for i := range c.targets {
+		if t := &c.targets[i]; t.Target.Variant == variant {
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 // count is the total over one capacity type, or over all when it is 0.
@@ -242,13 +287,19 @@ func (c *Case) count(capacity scale.CapacityType) int {
 // cut lowers the total to n: first what would be started, then what runs, each
 // on the dearest targets first. Where there is no room to make before
 // breaking, what runs stays.
-func (c *Case) cut(n int, reason scale.Reason) {
-	order := c.cheapestFirst()
+func (c *Case) cut(n int, reason scale.Reason) { cut(c.cheapestFirst(), n, reason) }
+
+// cut lowers the sum of targets, cheapest first, to n.
+func cut(order []*target, n int, reason scale.Reason) {
 	slices.Reverse(order)
+	over := -n
+	for _, t := range order {
+		over += t.to
+	}
 	lower := func(spare func(*target) int) {
 		for _, t := range order {
-			if over := min(c.total()-n, spare(t)); over > 0 {
-				t.to -= over
+			if less := min(over, spare(t)); less > 0 {
+				t.to, over = t.to-less, over-less
 				t.reasons = append(t.reasons, reason)
 			}
 		}
@@ -262,13 +313,17 @@ func (c *Case) cheapestFirst() []*target {
 	for i := range c.targets {
 		order[i] = &c.targets[i]
 	}
-	slices.SortStableFunc(order, func(a, b *target) int { return cmp.Compare(a.rate(), b.rate()) })
-	return order
+	return cheapestFirst(order)
+}
+
+func cheapestFirst(targets []*target) []*target {
+	slices.SortStableFunc(targets, func(a, b *target) int { return cmp.Compare(a.rate(), b.rate()) })
+	return targets
 }
 
 // change is what becomes of one target; false when there is nothing to say.
 func (c *Case) change(t *target) (scale.Change, bool) {
-	if len(t.serving) == 0 && t.want == 0 && t.to == 0 {
+	if len(t.serving) == 0 && t.want == 0 && t.to == 0 && t.needed == 0 {
 		return scale.Change{}, false
 	}
 	change := scale.Change{Target: t.Target, From: len(t.serving), Want: t.want, To: t.to, Reasons: t.reasons}

@@ -7,7 +7,7 @@ import (
 )
 
 // missingSignals holds what runs when the Model's traffic is not known: absent
-// is not zero and stale is not fresh. What the data that is left asks for
+// is not zero, stale is not fresh, and NaN is no number. What the data that is left asks for
 // beyond that is still granted.
 func missingSignals(c *Case) {
 	if c.Signals == Fresh {
@@ -19,10 +19,14 @@ func missingSignals(c *Case) {
 			continue
 		}
 		t.to = t.steady()
-		if c.Signals == Missing {
+		switch c.Signals {
+		case Missing:
 			t.because(scale.ReasonMissingSignals, "Kept %d: traffic was never measured; no scale-down on missing data", t.to)
-		} else {
+		case Impossible:
+			t.because(scale.ReasonMissingSignals, "Kept %d: %s, which can not be; no scale-down on what can not be true", t.to, c.Doubt)
+		case Stale:
 			t.because(scale.ReasonStaleSignals, "Kept %d: traffic was last measured %s ago; no scale-down on stale data", t.to, span(c.Age))
+		case Fresh:
 		}
 	}
 }
