@@ -54,6 +54,9 @@ type Cut struct {
 	Rate     float64       // multiplies how much is asked; 0 for 1
 }
 
+// None says whether the Cut leaves all.
+func (c Cut) None() bool { return c.arguments() == "" }
+
 // arguments are the Cut as flags of penstock simulate --fuzz.
 func (c Cut) arguments() string {
 	var b strings.Builder
@@ -84,7 +87,7 @@ func (c Case) Command() string {
 func Draw(seed uint64) Case {
 	d := newDice(seed, purposeWorld, 0)
 	c := Case{Seed: seed, Begin: beginning(d)}
-	c.Tick = pick(d, time.Second, 2*time.Second, 5*time.Second, 10*time.Second, 15*time.Second, 30*time.Second)
+	c.Tick = pick(d, time.Second, 5*time.Second, 10*time.Second, 15*time.Second, 30*time.Second, 30*time.Second)
 	c.Span = c.Tick * time.Duration(d.between(leastTicks, mostTicks))
 	c.whole = c.Span
 	c.Disk = d.chance(0.02)

@@ -4,31 +4,24 @@ import (
 	"os"
 	"strconv"
 	"testing"
-	"time"
 )
 
 func TestTry(t *testing.T) {
 	n, _ := strconv.Atoi(os.Getenv("N"))
 	from, _ := strconv.Atoi(os.Getenv("FROM"))
-	began := time.Now()
-	var span time.Duration
+	shrink, _ := strconv.Atoi(os.Getenv("SHRINK"))
+	s, err := Campaign{First: uint64(from), Seeds: n, Shrink: shrink}.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	laws := map[Law]int{}
-	req, ticks := 0, 0
-	for i := from; i < from+n; i++ {
-		r, err := Draw(uint64(i)).Run(t.Context())
-		if err != nil {
-			t.Errorf("%d: %v", i, err)
-			continue
-		}
-		span += r.Span
-		req += r.Requests
-		ticks += r.Ticks
-		if r.Violation != nil {
-			laws[r.Violation.Law]++
-			if laws[r.Violation.Law] <= 3 {
-				t.Logf("%d: %.900v", i, r.Violation)
+	for _, f := range s.Found {
+		if laws[f.Law]++; laws[f.Law] <= 4 {
+			t.Logf("%d: %.1200s", f.Seed, f.What)
+			if f.Shrunk {
+				t.Logf("%s\n%s", f.Words, f.Command)
 			}
 		}
 	}
-	t.Log(laws, span, time.Since(began), req, ticks)
+	t.Logf("%v; unreached %q; %.0f h, %d requests, %d events, %d ticks, %.0f s", laws, s.Unreached, s.Hours, s.Requests, s.Events, s.Ticks, s.Seconds)
 }

@@ -13,8 +13,8 @@ import (
 // Ticks of a Case, beside those that are poked. They are what a Case costs; what
 // it simulates is that times the tick's length.
 const (
-	leastTicks = 240
-	mostTicks  = 720
+	leastTicks = 180
+	mostTicks  = 500
 )
 
 // beginning is an hour of an ordinary day, or of one on which clocks change

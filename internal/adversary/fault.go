@@ -3,7 +3,6 @@ package adversary
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/penstock/penstock/internal/sim"
@@ -241,12 +240,4 @@ func (c *Case) losses(zone, nodes int) []sim.Step {
 		}
 	}
 	return out
-}
-
-// list joins names for people.
-func list(names []string) string {
-	if len(names) == 0 {
-		return "none"
-	}
-	return strings.Join(names, ", ")
 }

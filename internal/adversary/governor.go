@@ -122,7 +122,7 @@ func (g *governor) Decide(s scale.Snapshot) scale.Decision {
 // Observe implements control.Observer.
 func (g *governor) Observe(context.Context, time.Time) (scale.Snapshot, error) {
 	if f, on := g.c.on(g.witness.now, Dark); on {
-		g.witness.reach(f.Kind.String())
+		g.witness.reach("fault " + f.Kind.String())
 		return scale.Snapshot{}, injected("the world can not be observed")
 	}
 	return g.told, nil
@@ -137,11 +137,11 @@ func (g *governor) Apply(_ context.Context, d scale.Decision) error {
 	g.made = &made
 	at := g.witness.now
 	if f, on := g.c.on(at, WriteLost); on {
-		g.witness.reach(f.Kind.String())
+		g.witness.reach("fault " + f.Kind.String())
 		return injected("the write is lost")
 	}
 	if f, on := g.c.on(at, WriteLate); on {
-		g.witness.reach(f.Kind.String())
+		g.witness.reach("fault " + f.Kind.String())
 		g.late = append(g.late, d)
 		if delay := 1 + int(4*f.Share); len(g.late) <= delay {
 			return nil
@@ -151,7 +151,7 @@ func (g *governor) Apply(_ context.Context, d scale.Decision) error {
 		g.late = nil
 	}
 	if f, on := g.c.on(at, WriteTwice); on && len(g.last.Plans) > 0 {
-		g.witness.reach(f.Kind.String())
+		g.witness.reach("fault " + f.Kind.String())
 		d, g.last = g.last, d
 		g.done = d
 		return nil
@@ -171,7 +171,7 @@ func (g *governor) Restart() {
 	if f.Kind == RestartOlder {
 		steps = 1 + int(6*f.Share)
 	}
-	g.witness.reach(f.Kind.String())
+	g.witness.reach("fault " + f.Kind.String())
 	g.witness.now = f.Start
 	text, err := g.journal.resume(g.ctx, steps)
 	if err != nil {

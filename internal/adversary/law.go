@@ -2,7 +2,6 @@ package adversary
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -81,18 +80,6 @@ func branches() []string {
 		"woke from zero", "fell asleep", "replica drained with requests", "request expired", "request cancelled",
 		"request interrupted", "request tried again", "request failed", "reclaimed spot replica", "boot failed", "boot overdue",
 		"journal on disk", "budget overdrawn", "page", "ticket", "moved between variants", "at the maximum", "full replica",
-		"blind with replicas", "held at the end of a tick", "calm judged", "settling judged", "empty memory after a restart",
+		"blind with replicas", "held at the end of a tick", "calm judged", "settling judged",
 	}
-}
-
-// reachable returns all that a set of seeds must reach.
-func reachable(reasons []string) []string {
-	out := slices.Clone(branches())
-	for _, k := range Kinds() {
-		out = append(out, "fault "+k.String())
-	}
-	for _, r := range reasons {
-		out = append(out, "reason "+r)
-	}
-	return out
 }

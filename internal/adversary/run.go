@@ -34,7 +34,7 @@ func (c Case) Run(ctx context.Context) (Report, error) {
 	if c.Disk {
 		w.reach("journal on disk")
 	}
-	source, err := c.source(func(fault string) { w.reach(fault) })
+	source, err := c.source(func(fault string) { w.reach("fault " + fault) })
 	if err != nil {
 		return out, err
 	}

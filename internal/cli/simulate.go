@@ -105,17 +105,24 @@ type simulateCmd struct {
 	Start   moment  `placeholder:"TIME" help:"When the file begins, such as 2026-03-02T00:00:00Z, for schedules; by default a Thursday at midnight UTC."`
 
 	compareFlags `embed:""`
+	fuzzFlags    `embed:""`
 }
 
 func (simulateCmd) Help() string {
 	return `Plays a series of requests to the models of a configuration file, request by request in virtual time, once under Penstock and once under each other policy, and holds what each costs and how many requests met the SLO beside a fleet that knows the future. The same seeds give the same result. docs/guide/simulate.md says how to read it.
 
+With --fuzz it plays worlds that are drawn from seeds instead, with faults in them, and holds Penstock to its promises in each.
+
 Examples:
   penstock simulate -f penstock.yaml --trace requests.csv.gz
-  penstock simulate -f penstock.yaml --trace counts.csv --cv 2 --policy all --report simulation.html`
+  penstock simulate -f penstock.yaml --trace counts.csv --cv 2 --policy all --report simulation.html
+  penstock simulate --fuzz --seeds 1000`
 }
 
 func (c *simulateCmd) Run(ctx context.Context, std Streams) error {
+	if c.asked() {
+		return c.fuzz(ctx, std)
+	}
 	q, err := c.question()
 	if err != nil {
 		return usageError{err}

@@ -52,7 +52,8 @@ func (f fleet) slowDown(s scale.Snapshot) {
 	_, down := f.moved()
 	for left, i := limit-down, 0; i < len(f.cases); i++ {
 		if c := f.cases[i]; c.State.Model.Mode == scale.Auto {
-			left = c.slowDown(left, reason(scale.ReasonFleetDownRate, "Slowed: the fleet may drain %d replicas a minute and has drained %d", limit, down))
+			why := reason(scale.ReasonFleetDownRate, "Slowed: the fleet may drain %d replicas a minute and has drained %d", limit, down)
+			left = c.slowLate(c.slowDown(left, why), why)
 			c.trim()
 		}
 	}

@@ -147,7 +147,7 @@ func (c *Case) starts() int {
 func (c *Case) drains() int {
 	n := 0
 	for i := range c.targets {
-		n += c.targets[i].drains()
+		n += c.targets[i].drains() + len(c.targets[i].overdue) - c.targets[i].stay()
 	}
 	return n
 }
@@ -159,7 +159,8 @@ func rates(c *Case) {
 		c.slowUp(limit-up, reason(scale.ReasonUpRate, "Slowed: %s may start %d replicas a minute and has started %d", c.State.Model.Name, limit, up))
 	}
 	if limit := c.State.Model.Limits.DownPerMinute; limit > 0 {
-		c.slowDown(limit-down, reason(scale.ReasonDownRate, "Slowed: %s may drain %d replicas a minute and has drained %d", c.State.Model.Name, limit, down))
+		why := reason(scale.ReasonDownRate, "Slowed: %s may drain %d replicas a minute and has drained %d", c.State.Model.Name, limit, down)
+		c.slowLate(c.slowDown(limit-down, why), why)
 		c.trim()
 	}
 }
@@ -227,6 +228,22 @@ func (c *Case) slowDown(allowed int, r scale.Reason) int {
 			t.reasons = append(t.reasons, r)
 		}
 		allowed -= t.drains()
+	}
+	return allowed
+}
+
+// slowLate leaves at most so many drains of replicas that are late in starting
+// and returns how many are left over.
+func (c *Case) slowLate(allowed int, r scale.Reason) int {
+	allowed = max(0, allowed)
+	for i := range c.targets {
+		t := &c.targets[i]
+		goes := len(t.overdue) - t.stay()
+		if goes > allowed {
+			t.late, goes = len(t.overdue)-allowed, allowed
+			t.reasons = append(t.reasons, r)
+		}
+		allowed -= max(0, goes)
 	}
 	return allowed
 }

@@ -58,6 +58,7 @@ type target struct {
 	taken    []*scale.Replica // serving ones that an Interruption takes
 	leaving  int              // draining ones that an Interruption takes
 	overdue  []*scale.Replica
+	late     int // of them, how many a rate keeps from being drained
 	want     int // what the Plan asked for
 	to       int // what the rules allow so far; taken and overdue ones not counted
 	needed   int // what was called for before bounds, budgets and rates cut it
@@ -352,10 +353,7 @@ func (t *target) victims() []scale.ReplicaID {
 		return nil
 	}
 	var out []scale.ReplicaID
-	spare := 0 // late ones that stay, for they may yet become Ready
-	if t.ready() < t.needed {
-		spare = max(0, min(len(t.overdue), t.variant.Max-t.to))
-	}
+	spare := t.stay()
 	left := make([]*scale.Replica, 0, len(t.serving))
 	for _, r := range t.serving {
 		switch {
@@ -376,6 +374,16 @@ func (t *target) victims() []scale.ReplicaID {
 		out = append(out, r.ID)
 	}
 	return out
+}
+
+// stay is how many late replicas are kept: while too few are Ready, for they may
+// yet become so, and those that a rate keeps.
+func (t *target) stay() int {
+	n := t.late
+	if t.ready() < t.needed {
+		n = max(n, min(len(t.overdue), t.variant.Max-t.to))
+	}
+	return n
 }
 
 func contains(replicas []*scale.Replica, id scale.ReplicaID) bool {
