@@ -10,7 +10,7 @@ LINT = $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .PHONY: help
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## Run the two-minute demo: emulated model servers, a spike, a report.
@@ -19,6 +19,10 @@ demo: ## Run the two-minute demo: emulated model servers, a spike, a report.
 .PHONY: test
 test: ## Run all tests, unit and integration, with the race detector.
 	$(GO) test -race -timeout 10m ./...
+
+.PHONY: test-worlds
+test-worlds: ## Hold the simulator against this machine: ten minutes, alone.
+	PENSTOCK_WORLDS=1 $(GO) test -count=1 -timeout 20m -v -run 'SimulatorAndThisMachineAgree$$' ./internal/cli
 
 .PHONY: test-bench
 test-bench: ## Hold rewrites of other autoscalers against their own code.
