@@ -1,16 +1,23 @@
 package adversary
 
 import (
+	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/penstock/penstock/internal/scale"
+	"github.com/penstock/penstock/internal/sim"
 )
 
 // calmness is how a model does once faults have stopped.
 type calmness struct {
 	slo    scale.SLO
-	from   time.Duration // when it must do well again; 0 for a model that need not
+	alone  func(scale.Request) bool // whether a replica for it alone serves a request in time
+	even   bool                     // its traffic is
+	from   time.Duration            // when it must do well again
+	bound  bool                     // something kept it from having what it wanted since then
 	good   int
 	judged int
 }
@@ -20,22 +27,14 @@ type calmness struct {
 const coldStarts = 2
 
 // calmness says from when on a model must do well: two of its slowest cold
-// starts after the last fault's end. It need not where its fleet is bounded by
-// anything but its own maximum, or where its traffic is never even.
+// starts, its scale-down window and its longest hold after the last fault's end.
+// A boot that a fault slows down goes on after that, and so does a clock that
+// was ahead, for what was dated by it.
 func (w *witness) calmness(m *Model) *calmness {
-	out := &calmness{slo: m.Model.SLO}
+	out := &calmness{slo: m.Model.SLO, alone: w.c.alone(m), even: m.Model.Mode == scale.Auto && m.Traffic.Family == steadyFamily && m.Traffic.CV <= 2 && !m.Traffic.Long}
 	var boot time.Duration
-	free := m.Model.Mode == scale.Auto && m.Traffic.Family == steadyFamily && m.Traffic.CV <= 1 && !m.Traffic.Long &&
-		m.Model.Limits == scale.Limits{} && w.c.Fleet.Limits == scale.Limits{}
 	for i, v := range m.Model.Variants {
 		boot = max(boot, v.ColdStart, m.Truths[i].Boot.Mixture[0].Mean)
-		free = free && len(v.Capacities) == 1 && v.Capacities[0] == scale.OnDemand && m.Truths[i].Boot.Fails == 0
-		for _, o := range w.c.Offerings {
-			free = free && (o.Accelerator != v.Accelerator.Type || o.Capacity != scale.OnDemand || !o.Limited)
-		}
-	}
-	if !free {
-		return out
 	}
 	out.from = w.c.calm() + coldStarts*boot + m.Model.ScaleDownWindow + m.Model.SLO.MaxHold
 	if w.c.has(BootSlow) {
@@ -47,9 +46,54 @@ func (w *witness) calmness(m *Model) *calmness {
 	return out
 }
 
-// judge takes in a request that ended.
-func (c *calmness) judge(arrived time.Duration, s scale.Served) {
-	if c.from == 0 || arrived < c.from || s.Outcome == scale.Cancelled {
+// alone says whether each of a model's variants serves a request in time that it
+// has nothing else to do beside.
+func (c *Case) alone(m *Model) func(scale.Request) bool {
+	services := sim.NewServiceTimes(c.Seed)
+	index := slices.IndexFunc(c.Models, func(o Model) bool { return o.Model.Name == m.Model.Name })
+	return func(r scale.Request) bool {
+		for _, t := range m.Truths {
+			p := t.Profile
+			if !p.Tokens() {
+				if services.Of(index, r.ID, p.Service) > m.Model.SLO.Latency {
+					return false
+				}
+				continue
+			}
+			first, context := 0.0, 0
+			for context < r.PromptTokens {
+				chunk := min(p.PrefillChunk, r.PromptTokens-context)
+				context += chunk
+				first += p.IterationTime(float64(chunk), float64(context))
+			}
+			if first > m.Model.SLO.TTFT.Seconds() || p.IterationTime(1, float64(context+r.OutputTokens)) > m.Model.SLO.TPOT.Seconds() {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// binds notes that a model may not have what it wants, or that boots fail it:
+// then it need not do well.
+func (c *calmness) binds(at time.Duration, changes []scale.Change, plan []scale.Reason) {
+	if at < c.from {
+		return
+	}
+	codes := []scale.ReasonCode{
+		scale.ReasonMax, scale.ReasonCostCap, scale.ReasonFleetCostCap, scale.ReasonUpRate, scale.ReasonFleetUpRate, scale.ReasonNoSlot,
+		scale.ReasonTakingSlot, scale.ReasonGivingSlot, scale.ReasonShortage, scale.ReasonInfeasible, scale.ReasonBootFailures, scale.ReasonOverdue, scale.ReasonInterruption,
+	}
+	c.bound = c.bound || because(scale.Change{Reasons: plan}, codes...)
+	for _, change := range changes {
+		c.bound = c.bound || because(change, codes...)
+	}
+}
+
+// judge takes in a request that ended, if a replica for it alone would have
+// served it in time: more than that no fleet can do.
+func (c *calmness) judge(r scale.Request, arrived time.Duration, s scale.Served) {
+	if !c.even || arrived < c.from || s.Outcome == scale.Cancelled || !c.alone(r) {
 		return
 	}
 	c.judged++
@@ -62,12 +106,12 @@ func (c *calmness) judge(arrived time.Duration, s scale.Served) {
 // recoverSlack how far it may be below the objective.
 const (
 	enoughJudged = 200
-	recoverSlack = 0.05
+	recoverSlack = 0.02
 )
 
 // recovers holds a model to its objective in calm.
 func (w *witness) recovers(name string, c *calmness) {
-	if c.judged < enoughJudged {
+	if c.judged < enoughJudged || c.bound {
 		return
 	}
 	w.reach("calm judged")
@@ -82,6 +126,7 @@ func (w *witness) recovers(name string, c *calmness) {
 type turning struct {
 	direction int
 	turns     []time.Duration
+	why       []string // of the newest turns
 }
 
 // mostTurns is how many changes of direction within a cold start are none too
@@ -89,7 +134,8 @@ type turning struct {
 const mostTurns = 2
 
 // turn notes the directions of Changes that act, and holds a calm fleet to few
-// turns.
+// turns: one whose window is as long as a cold start. One without is asked to
+// follow each request, and does.
 func (w *witness) turn(t tick, d scale.Decision) {
 	for _, c := range d.Changes {
 		if c.DryRun || !c.Acts() {
@@ -106,14 +152,18 @@ func (w *witness) turn(t tick, d scale.Decision) {
 		}
 		if x.direction == -direction {
 			x.turns = append(x.turns, t.at)
+			x.why = append(x.why[max(0, len(x.why)-mostTurns):], fmt.Sprintf("\n%v: %d to %d because %v", t.at, c.From, c.To, c.Reasons))
 		}
 		x.direction = direction
 		calm := w.calm[c.Target.Model]
 		v, _ := w.c.named(c.Target.Model).Model.Variant(c.Target.Variant)
-		if n := len(x.turns); n > mostTurns && calm.from > 0 && x.turns[n-1-mostTurns] >= calm.from {
-			w.reach("settling judged")
+		if !calm.even || t.at < calm.from || w.c.named(c.Target.Model).Model.ScaleDownWindow < v.ColdStart {
+			continue
+		}
+		w.reach("settling judged")
+		if n := len(x.turns); n > mostTurns && x.turns[n-1-mostTurns] >= calm.from {
 			if x.turns[n-1]-x.turns[n-1-mostTurns] < v.ColdStart {
-				w.fail(Settles, "%v turned %d times from %v to %v, within a cold start of %v", c.Target, mostTurns+1, x.turns[n-1-mostTurns], x.turns[n-1], v.ColdStart)
+				w.fail(Settles, "%v turned %d times from %v to %v, within a cold start of %v:%s", c.Target, mostTurns+1, x.turns[n-1-mostTurns], x.turns[n-1], v.ColdStart, strings.Join(x.why, ""))
 			}
 		}
 	}

@@ -27,6 +27,7 @@ func (w *witness) decision(t tick) {
 			w.floors(t, m, changes)
 		}
 		w.reasons(d, m.Model.Name, changes)
+		w.calm[m.Model.Name].binds(t.at, changes, d.Plans[i].Reasons)
 	}
 	w.fleetCost(t, d)
 	w.slots(t, d)

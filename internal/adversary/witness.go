@@ -147,7 +147,7 @@ func (w *witness) end(r scale.Request, s scale.Served) {
 		return
 	}
 	w.outcome(r, s)
-	w.calm[r.Model].judge(r.At.Sub(w.c.Begin), s)
+	w.calm[r.Model].judge(r, r.At.Sub(w.c.Begin), s)
 }
 
 // holdSlack is how much later than its deadline a request may be let go.

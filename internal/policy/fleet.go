@@ -217,21 +217,22 @@ func (f fleet) take(s scale.Snapshot, by *Case, p pool, missing int) int {
 		if c == by || !c.givesTo(by) {
 			continue
 		}
-		above, drains := max(0, c.total()-c.floor()), f.drainsLeft(s, c)
+		spare, drains := max(0, c.total()-c.floor()), f.drainsLeft(s, c)
 		for i := range c.targets {
 			t := &c.targets[i]
 			if of, limited := poolOf(s, t); !limited || of != p {
 				continue
 			}
+			above := min(spare, c.aboveFloor(t.Target.Capacity))
 			if starts := min(above, t.starts()); starts > 0 {
-				t.to, above = t.to-starts, above-starts
+				t.to, above, spare = t.to-starts, above-starts, spare-starts
 				t.because(scale.ReasonGivingSlot, "Kept %d: %s (priority %d) waits for %s", t.to, by.State.Model.Name, by.State.Model.Priority, p.accelerator)
 			}
 			for _, r := range t.idle() {
 				if got >= missing || above <= 0 || drains <= 0 || t.to == 0 || t.starts() > 0 {
 					break
 				}
-				t.to, above, drains = t.to-1, above-1, drains-1
+				t.to, above, spare, drains = t.to-1, above-1, spare-1, drains-1
 				t.giving = append(t.giving, r)
 				got += t.variant.Accelerator.Count
 				t.because(scale.ReasonGivingSlot, "Down to %d: idle, and %s (priority %d) waits for %s",

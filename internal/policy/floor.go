@@ -40,6 +40,16 @@ func (c *Case) floorActive() bool {
 	return false
 }
 
+// aboveFloor is how many replicas of a capacity type there are beyond those that
+// are kept warm of it.
+func (c *Case) aboveFloor(capacity scale.CapacityType) int {
+	floor := c.State.Model.WarmFloor
+	if capacity != floor.Capacity || !c.floorActive() {
+		return c.count(capacity)
+	}
+	return max(0, c.count(capacity)-floor.Replicas)
+}
+
 // floor is the least number of replicas that no other Model may take from.
 func (c *Case) floor() int {
 	n := c.State.Model.Replicas.Min
