@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -135,5 +136,44 @@ func TestSchedulesFollowTheBeginning(t *testing.T) {
 	monday := time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 	if day, night := idle(monday), idle(monday.Add(12*time.Hour)); day < 1.5*night {
 		t.Errorf("two hours cost $%v in office hours and $%v at night", day, night)
+	}
+}
+
+// TestExamplesAreSimulated: every example is a fleet that serves its own models.
+func TestExamplesAreSimulated(t *testing.T) {
+	files, err := filepath.Glob("../../examples/*/*.yaml")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("%d examples, %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(file, func(t *testing.T) {
+			c, err := config.Load(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, m := range c.Models {
+				names = append(names, m.Name)
+			}
+			q := AskConfig(c, Question{Name: file, Open: even(10*time.Minute, time.Second, names...)})
+			d := &drawn{Question: q, seed: 1, factors: map[string]float64{}}
+			for _, m := range q.Models {
+				d.services = append(d.services, sim.Service{Model: m, Truths: d.truths(m)})
+			}
+			source, err := q.Open(1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			world := d.world(source)
+			world.Governor = sim.Penstock(q.Tick)
+			r, err := world.Run(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Each begins asleep, and what was held for a wake comes all at once.
+			if at, ok := r.Attainment(); !ok || at < 0.8 || r.Outcomes[scale.OK] != r.Requests || !(r.Cost > 0) {
+				t.Errorf("%v of %d requests are good at $%v: %v", at, r.Requests, r.Cost, r.Outcomes)
+			}
+		})
 	}
 }
