@@ -220,7 +220,7 @@ func (w *witness) lived(l scale.Lifetime) {
 }
 
 // replayEvery is after how many ticks one is decided again from its record.
-const replayEvery = 8
+const replayEvery = 16
 
 // tick is told of every tick, before the world does what was decided.
 func (w *witness) tick(t tick) {

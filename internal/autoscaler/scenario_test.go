@@ -184,7 +184,8 @@ func (w *world) limits(kv map[string]string) scale.Limits {
 	}
 }
 
-// variant declares model/name: an A100, slower or faster by factor speed.
+// variant declares model/name: an A100, slower or faster by factor speed, to be
+// had as spot, too, where that has a price.
 func (w *world) variant(name string, kv map[string]string) {
 	model, variant, _ := strings.Cut(name, "/")
 	profile := llama8bA100()
@@ -197,9 +198,17 @@ func (w *world) variant(name string, kv map[string]string) {
 		Accelerator: scale.Accelerator{Type: cmp.Or(kv["gpu"], variant), Count: 1},
 		Max:         int(w.number(cmp.Or(kv["max"], "100"))), ColdStart: w.duration(cmp.Or(kv["boot"], "20s")),
 	}
+	if kv["spot"] != "" {
+		v.Capacities = append(v.Capacities, scale.Spot)
+		w.snapshot.Offerings = append(w.snapshot.Offerings, scale.Offering{
+			Accelerator: v.Accelerator.Type, Capacity: scale.Spot, PricePerHour: w.number(kv["spot"]),
+		})
+	}
 	m := w.state(model)
 	m.Model.Variants = append(m.Model.Variants, v)
-	if !slices.ContainsFunc(w.snapshot.Offerings, func(o scale.Offering) bool { return o.Accelerator == v.Accelerator.Type }) {
+	if !slices.ContainsFunc(w.snapshot.Offerings, func(o scale.Offering) bool {
+		return o.Accelerator == v.Accelerator.Type && o.Capacity == scale.OnDemand
+	}) {
 		w.snapshot.Offerings = append(w.snapshot.Offerings, scale.Offering{
 			Accelerator: v.Accelerator.Type, Capacity: scale.OnDemand, PricePerHour: w.number(cmp.Or(kv["price"], "2")),
 		})
@@ -248,7 +257,7 @@ func (w *world) measure(f []string) {
 	if kv["price"] != "" {
 		variant, price, _ := strings.Cut(kv["price"], ":")
 		for i := range w.snapshot.Offerings {
-			if w.snapshot.Offerings[i].Accelerator == variant {
+			if w.snapshot.Offerings[i].Accelerator == variant && w.snapshot.Offerings[i].Capacity == scale.OnDemand {
 				w.snapshot.Offerings[i].PricePerHour = w.number(price)
 			}
 		}
