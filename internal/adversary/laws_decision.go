@@ -13,6 +13,9 @@ import (
 func (w *witness) decision(t tick) {
 	d := *t.made
 	w.whole(t, d)
+	if w.violation != nil {
+		return
+	}
 	for i := range t.told.Models {
 		m := &t.told.Models[i]
 		changes := changesOf(d, m.Model.Name)

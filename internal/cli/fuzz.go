@@ -67,10 +67,16 @@ func runFuzz(ctx context.Context, std Streams, o fuzzOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.json {
-		err = json.NewEncoder(std.Out).Encode(found)
+	return tellFuzz(std.Out, found, o.json)
+}
+
+// tellFuzz prints a Summary, and fails where something is wrong in it.
+func tellFuzz(w io.Writer, found adversary.Summary, asJSON bool) error {
+	var err error
+	if asJSON {
+		err = json.NewEncoder(w).Encode(found)
 	} else {
-		_, err = io.WriteString(std.Out, fuzzText(found))
+		_, err = io.WriteString(w, fuzzText(found))
 	}
 	if err != nil {
 		return fmt.Errorf("print what was found: %w", err)
