@@ -38,9 +38,6 @@ func AskConfig(c config.Config, about Question) Question {
 			q.Offerings[i].Pool = sharedSlots
 		}
 	}
-	if q.CV == 0 {
-		q.CV = 1
-	}
 	q.Boot = func(v scale.Variant) sim.Boot {
 		return sim.Boot{Mixture: []sim.Mode{{Share: 1, Mean: v.ColdStart, Sigma: bootSigma}}, Fails: bootFails}
 	}

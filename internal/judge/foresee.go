@@ -77,6 +77,21 @@ func (d *drawn) foresee(ctx context.Context) error {
 	return d.alone(ctx)
 }
 
+// cv is how uneven the arrivals at one model of a class are: where the Question
+// does not say it, as measured at the one with the most.
+func (d *drawn) cv(index int) float64 {
+	if d.CV > 0 {
+		return d.CV
+	}
+	var most pulse
+	for i, p := range d.survey.pulses {
+		if d.class[i] == index && p.mean >= most.mean {
+			most = p
+		}
+	}
+	return most.cv()
+}
+
 // measure measures the lanes of a class.
 func (d *drawn) measure(ctx context.Context, index int) error {
 	c := &d.classes[index]
@@ -85,7 +100,7 @@ func (d *drawn) measure(ctx context.Context, index int) error {
 	for i, v := range m.Variants {
 		l := lane{variant: v, truth: d.services[c.of].Truths[i], price: d.price(v, v.Capacities[0])}
 		for j := range asked.mixes {
-			p := pool{profile: l.truth.Profile, slo: m.SLO, cv: d.CV, mix: &asked.mixes[j], seed: d.seed}
+			p := pool{profile: l.truth.Profile, slo: m.SLO, cv: d.cv(index), mix: &asked.mixes[j], seed: d.seed}
 			curve, err := p.measure(ctx, peak[j])
 			if err != nil {
 				return fmt.Errorf("measure pools of %s: %w", v.Name, err)

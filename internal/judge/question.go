@@ -24,7 +24,7 @@ type Question struct {
 	Zones      []sim.Zone
 	Notice     time.Duration
 	Faults     sim.Faults
-	CV         float64 // of the gaps between arrivals, for pools that are tried alone
+	CV         float64 // of the gaps between arrivals, for pools that are tried alone; 0: as the series has them
 	// Truth is how far serving may be from what is told, as a share either way.
 	Truth float64
 	// Alike says that models with one SLO and the same variants are asked the

@@ -42,6 +42,7 @@ type survey struct {
 	rates    [][]float32    // requests in each minute, by model
 	asked    []asked        // by class of models
 	models   map[string]int // index by name
+	pulses   []pulse        // by model
 }
 
 // asked is what the requests at the models of a class are made of.
@@ -69,7 +70,7 @@ const lookEvery = 1 << 16
 func read(ctx context.Context, source sim.Source, models []string, class []int, seed uint64) (*survey, error) {
 	s := &survey{
 		models: make(map[string]int, len(models)), rates: make([][]float32, len(models)),
-		asked: make([]asked, slices.Max(class)+1),
+		asked: make([]asked, slices.Max(class)+1), pulses: make([]pulse, len(models)),
 	}
 	for i, name := range models {
 		s.models[name] = i
@@ -97,6 +98,7 @@ func read(ctx context.Context, source sim.Source, models []string, class []int, 
 		}
 		s.requests++
 		s.span = at
+		s.pulses[model].beat(at)
 		s.asked[class[model]].see(at, tokens{max(1, r.PromptTokens), max(1, r.OutputTokens)}, draws)
 	}
 	if s.requests == 0 {

@@ -69,12 +69,19 @@ func model(w config.Workload, name string) scale.Model {
 	return m
 }
 
-// cv is how uneven the arrivals at one model are, where that is said.
+// cv is how uneven the arrivals at one model are, where they are drawn so; 0
+// where the series itself says it.
 func cv(w config.Workload) float64 {
-	if w.Source.CV > 0 {
+	switch w.Source.Kind {
+	case config.FromCounts, config.FromCurve:
 		return w.Source.CV
+	case config.FromShape:
+		if w.Source.Generate.Shape != "api" {
+			return w.Source.CV
+		}
+	case config.FromRequests, config.FromClients:
 	}
-	return 1
+	return 0
 }
 
 func boot(c config.ColdStart) sim.Boot {
