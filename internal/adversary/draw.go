@@ -69,13 +69,16 @@ func zoneName(i int) string { return string(rune('a' + i)) }
 // model draws a model from a stream of its own.
 func (c *Case) model(i int) Model {
 	d := newDice(c.Seed, purposeModel, uint64(i))
-	tokens := d.chance(0.75)
+	tokens, profile := d.chance(0.75), serviceProfile
+	if tokens {
+		profile = tokenProfile
+	}
 	m := Model{Service: sim.Service{Asks: d.chance(0.4), Model: scale.Model{
 		Name: fmt.Sprintf("m%d", i+1), Priority: pick(d, 0, 0, 1, 2), Owner: scale.Owner{BusinessUnit: pick(d, "", "search", "shop")},
 		Mode: pick(d, slices.Concat(slices.Repeat([]scale.Mode{scale.Auto}, 14), []scale.Mode{scale.Advise, scale.Paused})...),
 	}}}
 	for j := range pick(d, 1, 1, 1, 2, 2, 3) {
-		v, truth := c.variant(d, j, tokens)
+		v, truth := variant(d, j, profile)
 		m.Model.Variants, m.Truths = append(m.Model.Variants, v), append(m.Truths, truth)
 	}
 	m.Model.SLO = slo(d, m.Model.Variants)
@@ -84,30 +87,34 @@ func (c *Case) model(i int) Model {
 	m.Model.ScaleDownWindow = pick(d, 0, 30*time.Second, time.Minute, 2*time.Minute, 5*time.Minute)
 	m.Model.Limits = c.limits(d, m.Model.Variants)
 	c.schedule(d, &m.Model)
-	m.Traffic = c.traffic(newDice(c.Seed, purposeTraffic, uint64(i)), tokens, uint64(i))
+	m.Traffic = c.traffic(newDice(c.Seed, purposeTraffic, uint64(i)), uint64(i))
+	if !tokens {
+		m.Traffic.Lengths, m.Traffic.Long = 0, false
+	}
 	return m
 }
 
 // variant draws a way to serve, and what it really takes.
-func (c *Case) variant(d dice, number int, tokens bool) (scale.Variant, sim.Truth) {
+func variant(d dice, number int, profile func(dice) scale.Profile) (scale.Variant, sim.Truth) {
 	accelerator := pick(d, accelerators()...)
 	v := scale.Variant{
 		Name: fmt.Sprintf("v%d", number+1), Accelerator: scale.Accelerator{Type: accelerator, Count: pick(d, 1, 1, 1, 2, 4)},
 		Capacities: pick(d, []scale.CapacityType{scale.OnDemand}, []scale.CapacityType{scale.OnDemand}, []scale.CapacityType{scale.OnDemand, scale.Spot}, []scale.CapacityType{scale.Spot}),
 		ColdStart:  d.duration(5*time.Second, 3*time.Minute),
 	}
-	if tokens {
-		v.Profile = tokenProfile(d)
-	} else {
-		v.Profile = scale.Profile{Name: "service", Service: scale.ServiceTime{
-			Mean: d.duration(50*time.Millisecond, 20*time.Second), CV: pick(d, 0, 0.3, 1), Concurrency: pick(d, 1, 1, 2, 4, 8),
-		}}
-	}
+	v.Profile = profile(d)
 	truth := sim.Truth{Profile: paced(v.Profile, 0.75+0.5*d.Float64()), Boot: sim.Boot{
 		Mixture: []sim.Mode{{Share: 1, Mean: time.Duration(float64(v.ColdStart) * d.spread(0.6, 1.5)), Sigma: pick(d, 0, 0.2, 0.5)}},
 		Fails:   pick(d, 0, 0, 0, 0.03, 0.2),
 	}}
 	return v, truth
+}
+
+// serviceProfile draws an engine without tokens.
+func serviceProfile(d dice) scale.Profile {
+	return scale.Profile{Name: "service", Service: scale.ServiceTime{
+		Mean: d.duration(50*time.Millisecond, 20*time.Second), CV: pick(d, 0, 0.3, 1), Concurrency: pick(d, 1, 1, 2, 4, 8),
+	}}
 }
 
 // tokenProfile draws an engine between a small and a large one, with more or

@@ -63,28 +63,9 @@ func (w *witness) whole(t tick, d scale.Decision) {
 		w.fail(WholeDecision, "%d Plans for %d models, Changes %+v", len(d.Plans), len(t.told.Models), d.Changes)
 		return
 	}
-	for i, m := range t.told.Models {
-		p := d.Plans[i]
-		var want, got []scale.ScaleTarget
-		for _, v := range m.Model.Variants {
-			for _, capacity := range v.Capacities {
-				want = append(want, scale.ScaleTarget{Model: m.Model.Name, Variant: v.Name, Capacity: capacity})
-			}
-		}
-		slices.SortFunc(want, scale.ScaleTarget.Compare)
-		for _, a := range p.Allocations {
-			got = append(got, a.Target)
-			if !number(a.PerReplica, a.CostPerHour) || a.Replicas < 0 || a.BatchLimit < 0 {
-				w.fail(Finite, "allocation %+v", a)
-			}
-		}
-		if p.Model != m.Model.Name || !slices.Equal(want, got) || len(p.Reasons) == 0 {
-			w.fail(WholeDecision, "the Plan of %s names %v, its targets are %v; reasons %v", m.Model.Name, got, want, p.Reasons)
-		}
-		if !number(p.Required, p.CostPerHour) {
-			w.fail(Finite, "plan of %s: %v required, $%v", p.Model, p.Required, p.CostPerHour)
-		}
-		for _, r := range m.Replicas {
+	for i := range t.told.Models {
+		w.planned(&t.told.Models[i], d.Plans[i])
+		for _, r := range t.told.Models[i].Replicas {
 			if r.Serving() && !slices.ContainsFunc(d.Changes, func(c scale.Change) bool { return c.Target == r.Target }) {
 				w.fail(WholeDecision, "%v serves and has no Change", r.Target)
 			}
@@ -94,6 +75,29 @@ func (w *witness) whole(t tick, d scale.Decision) {
 		if !number(f.Mean, f.Upper, f.PromptTokens, f.LongPrompt, f.OutputTokens) {
 			w.fail(Finite, "forecast %+v", f)
 		}
+	}
+}
+
+// planned: a Plan names every target of its model, and says why.
+func (w *witness) planned(m *scale.ModelState, p scale.Plan) {
+	var want, got []scale.ScaleTarget
+	for _, v := range m.Model.Variants {
+		for _, capacity := range v.Capacities {
+			want = append(want, scale.ScaleTarget{Model: m.Model.Name, Variant: v.Name, Capacity: capacity})
+		}
+	}
+	slices.SortFunc(want, scale.ScaleTarget.Compare)
+	for _, a := range p.Allocations {
+		got = append(got, a.Target)
+		if !number(a.PerReplica, a.CostPerHour) || a.Replicas < 0 || a.BatchLimit < 0 {
+			w.fail(Finite, "allocation %+v", a)
+		}
+	}
+	if p.Model != m.Model.Name || !slices.Equal(want, got) || len(p.Reasons) == 0 {
+		w.fail(WholeDecision, "the Plan of %s names %v, its targets are %v; reasons %v", m.Model.Name, got, want, p.Reasons)
+	}
+	if !number(p.Required, p.CostPerHour) {
+		w.fail(Finite, "plan of %s: %v required, $%v", p.Model, p.Required, p.CostPerHour)
 	}
 }
 
@@ -299,55 +303,66 @@ func (w *witness) slots(t tick, d scale.Decision) {
 		if !o.Limited {
 			continue
 		}
-		slots, same := 0, func(capacity scale.CapacityType) bool { return o.Pool != "" || capacity == o.Capacity }
+		slots := 0
 		for _, p := range t.told.Offerings {
-			if p.Accelerator == o.Accelerator && p.Limited && p.Capacity == o.Capacity {
-				if slots += p.Slots; o.Pool != "" {
-					slots = p.Slots
-				}
+			if p.Accelerator != o.Accelerator || p.Capacity != o.Capacity || !p.Limited {
+				continue
+			}
+			if slots += p.Slots; o.Pool != "" {
+				slots = p.Slots
 			}
 		}
-		used, starts := 0, 0
-		for _, m := range t.told.Models {
-			for _, r := range m.Replicas {
-				if v, _ := m.Model.Variant(r.Target.Variant); v.Accelerator.Type == o.Accelerator && same(r.Target.Capacity) {
-					used += v.Accelerator.Count
-				}
-			}
-			for _, c := range changesOf(d, m.Model.Name) {
-				if v, _ := m.Model.Variant(c.Target.Variant); v.Accelerator.Type == o.Accelerator && same(c.Target.Capacity) && c.Acts() {
-					starts += c.Start() * v.Accelerator.Count
-				}
-			}
-		}
-		if starts > max(0, slots-used) {
+		if used, starts := drawn(t, d, o); starts > max(0, slots-used) {
 			w.fail(Slots, "%d of %s %v are to be started, %d of %d are used", starts, o.Accelerator, o.Capacity, used, slots)
 		}
 	}
+}
+
+// drawn counts the accelerators of an Offering, or of its pool, that are used,
+// and those that a Decision is to take.
+func drawn(t tick, d scale.Decision, o scale.Offering) (used, starts int) {
+	count := func(target scale.ScaleTarget) int {
+		if o.Pool == "" && target.Capacity != o.Capacity {
+			return 0
+		}
+		for _, m := range t.told.Models {
+			if v, _ := m.Model.Variant(target.Variant); m.Model.Name == target.Model && v.Accelerator.Type == o.Accelerator {
+				return v.Accelerator.Count
+			}
+		}
+		return 0
+	}
+	for _, m := range t.told.Models {
+		for _, r := range m.Replicas {
+			used += count(r.Target)
+		}
+	}
+	for _, c := range d.Changes {
+		if c.Acts() {
+			starts += c.Start() * count(c.Target)
+		}
+	}
+	return used, starts
 }
 
 // reasons notes what was reached.
 func (w *witness) reasons(d scale.Decision, model string, changes []scale.Change) {
 	for _, p := range d.Plans {
 		if p.Model == model {
-			for _, r := range p.Reasons {
-				w.reach("reason " + r.Code.String())
-			}
+			w.reason(p.Reasons)
 		}
 	}
 	up, down := "", ""
 	for _, c := range changes {
-		for _, r := range c.Reasons {
-			w.reach("reason " + r.Code.String())
-		}
-		if c.Start() > 0 && because(c, scale.ReasonWakeFromZero) {
-			w.reach("woke from zero")
-		}
-		if len(c.Drain) > 0 && because(c, scale.ReasonScaleToZero) {
-			w.reach("fell asleep")
-		}
-		if because(c, scale.ReasonOverdue) {
-			w.reach("boot overdue")
+		w.reason(c.Reasons)
+		for what, reached := range map[string]bool{
+			"woke from zero": c.Start() > 0 && because(c, scale.ReasonWakeFromZero),
+			"fell asleep":    len(c.Drain) > 0 && because(c, scale.ReasonScaleToZero),
+			"boot overdue":   because(c, scale.ReasonOverdue),
+		} {
+			if reached {
+				w.reach(what)
+			}
 		}
 		if c.Start() > 0 {
 			up = cmp.Or(up, c.Target.Variant)
@@ -357,5 +372,11 @@ func (w *witness) reasons(d scale.Decision, model string, changes []scale.Change
 	}
 	if up != "" && down != "" && up != down {
 		w.reach("moved between variants")
+	}
+}
+
+func (w *witness) reason(all []scale.Reason) {
+	for _, r := range all {
+		w.reach("reason " + r.Code.String())
 	}
 }

@@ -1,8 +1,10 @@
 package adversary
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/penstock/penstock/internal/scale"
@@ -158,40 +160,42 @@ func (w *witness) upRates(t tick) {
 	w.starts[""] = check("the fleet", w.c.Fleet.Limits.UpPerMinute, w.starts[""])
 }
 
+// downRates holds drains to the rates, but for those that are taken anyway.
 func (w *witness) downRates(t tick, d scale.Decision) {
-	disturbed := w.c.lately(t.at, 2*minute, ClockAhead, ClockBack, RestartOlder, JournalFails)
-	add := func(what, name string, limit, n int) {
-		if n > 0 {
-			w.drains[name] = append(w.drains[name], drain{t.at, n})
-		}
-		sum, kept := 0, w.drains[name][:0]
-		for _, x := range w.drains[name] {
-			if t.at-x.at < minute {
-				sum, kept = sum+x.n, append(kept, x)
-			}
-		}
-		w.drains[name] = kept
-		if limit > 0 && sum > limit && n > 0 && !disturbed {
-			w.fail(DownRate, "%s: %d drained within a minute, %d are allowed: %+v; moves before: %+v", what, sum, limit, d.Changes, w.drains[name])
-		}
-	}
 	all := 0
 	for i := range w.c.Models {
 		m := &w.c.Models[i].Model
 		n := 0
-		for _, change := range d.Changes {
-			if change.Target.Model == m.Name && !change.DryRun {
-				for _, id := range change.Drain {
-					if _, taken := t.told.Interrupted(id); !taken {
-						n++
-					}
-				}
+		for _, change := range changesOf(d, m.Name) {
+			if !change.DryRun {
+				n += len(slices.DeleteFunc(slices.Clone(change.Drain), func(id scale.ReplicaID) bool {
+					_, taken := t.told.Interrupted(id)
+					return taken
+				}))
 			}
 		}
 		all += n
-		add(m.Name, m.Name, m.Limits.DownPerMinute, n)
+		w.downRate(t, m.Name, m.Limits.DownPerMinute, n)
 	}
-	add("the fleet", "", w.c.Fleet.Limits.DownPerMinute, all)
+	w.downRate(t, "", w.c.Fleet.Limits.DownPerMinute, all)
+}
+
+// downRate notes the drains of a model, "" for all, and holds them to its rate.
+func (w *witness) downRate(t tick, name string, limit, n int) {
+	if n > 0 {
+		w.drains[name] = append(w.drains[name], drain{t.at, n})
+	}
+	sum, kept := 0, w.drains[name][:0]
+	for _, x := range w.drains[name] {
+		if t.at-x.at < minute {
+			sum, kept = sum+x.n, append(kept, x)
+		}
+	}
+	w.drains[name] = kept
+	disturbed := w.c.lately(t.at, 2*minute, ClockAhead, ClockBack, RestartOlder, JournalFails)
+	if limit > 0 && sum > limit && n > 0 && !disturbed {
+		w.fail(DownRate, "%s: %d drained within a minute, %d are allowed: %+v", cmp.Or(name, "the fleet"), sum, limit, t.made.Changes)
+	}
 }
 
 // does takes in what the world is to do now.

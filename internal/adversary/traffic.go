@@ -28,7 +28,7 @@ type Traffic struct {
 // steadyFamily is the traffic whose rate does not change.
 const steadyFamily = "flat"
 
-func (c *Case) traffic(d dice, tokens bool, number uint64) Traffic {
+func (c *Case) traffic(d dice, number uint64) Traffic {
 	t := Traffic{
 		Family: pick(d, steadyFamily, steadyFamily, "steps", "flash-crowd", "enterprise", "api"),
 		CV:     pick(d, 0.5, 1, 1, 2, 4), Seed: c.Seed ^ number<<56,
@@ -37,10 +37,8 @@ func (c *Case) traffic(d dice, tokens bool, number uint64) Traffic {
 	// So many requests in a Case are enough to fill any fleet now and then.
 	requests := d.spread(5, 6000)
 	t.MeanRPS = min(8, requests/c.Span.Seconds())
-	if tokens {
-		t.Lengths = d.spread(0.2, 1.5)
-		t.Long = d.chance(0.1)
-	}
+	t.Lengths = d.spread(0.2, 1.5)
+	t.Long = d.chance(0.1)
 	return t
 }
 

@@ -19,12 +19,11 @@ type witness struct {
 	ticks     int
 	sends     int
 
-	ended   []bool // by request
-	served  int    // how many ended
-	places  map[scale.RequestID]place
-	loads   map[scale.ReplicaID]*load
-	limits  map[scale.ScaleTarget]scale.Allocation
-	retries int
+	ended  []bool // by request
+	served int    // how many ended
+	places map[scale.RequestID]place
+	loads  map[scale.ReplicaID]*load
+	limits map[scale.ScaleTarget]scale.Allocation
 
 	lives    []scale.Lifetime
 	died     int // replicas that ended without having been drained

@@ -17,7 +17,7 @@ func (c Case) Words() string {
 	}
 	fmt.Fprintf(&b, "%s\n", limitWords("; the fleet", c.Fleet.Limits))
 	for _, m := range c.Models {
-		c.modelWords(&b, m)
+		modelWords(&b, m)
 	}
 	for _, o := range c.Offerings {
 		if o.Limited && c.uses(o) {
@@ -48,7 +48,7 @@ func (c Case) uses(o scale.Offering) bool {
 	return false
 }
 
-func (c Case) modelWords(b *strings.Builder, m Model) {
+func modelWords(b *strings.Builder, m Model) {
 	fmt.Fprintf(b, "  %s: %v, %d to %d replicas, begins with %d; %s traffic, %.3g requests/s",
 		m.Model.Name, m.Model.Mode, m.Model.Replicas.Min, m.Model.Replicas.Max, m.Start, m.Traffic.Family, m.Traffic.MeanRPS)
 	if m.Model.Priority != 0 {

@@ -67,20 +67,22 @@ func runFuzz(ctx context.Context, std Streams, o fuzzOptions) error {
 	if err != nil {
 		return err
 	}
-	return tellFuzz(std.Out, found, o.json)
-}
-
-// tellFuzz prints a Summary, and fails where something is wrong in it.
-func tellFuzz(w io.Writer, found adversary.Summary, asJSON bool) error {
-	var err error
-	if asJSON {
-		err = json.NewEncoder(w).Encode(found)
-	} else {
-		_, err = io.WriteString(w, fuzzText(found))
+	text := fuzzText(found)
+	if o.json {
+		encoded, err := json.Marshal(found)
+		if err != nil {
+			return fmt.Errorf("encode what was found: %w", err)
+		}
+		text = string(encoded) + "\n"
 	}
-	if err != nil {
+	if _, err := io.WriteString(std.Out, text); err != nil {
 		return fmt.Errorf("print what was found: %w", err)
 	}
+	return fuzzVerdict(found)
+}
+
+// fuzzVerdict fails where something is wrong in a Summary.
+func fuzzVerdict(found adversary.Summary) error {
 	if len(found.Found) > 0 || found.Incomplete() {
 		return statusError(exitFailed)
 	}

@@ -70,19 +70,19 @@ func TestAViolationIsToldAndFails(t *testing.T) {
 	found := adversary.Summary{Seeds: 1, Found: []adversary.Found{{
 		Seed: 9, Law: adversary.Maximum, What: "P8 maximum at 3m: too many", Words: "3m of it\n", Command: "penstock simulate --fuzz --seed 9", Shrunk: true,
 	}}}
-	for _, asJSON := range []bool{false, true} {
-		var out bytes.Buffer
-		if err := tellFuzz(&out, found, asJSON); !errors.Is(err, statusError(exitFailed)) {
-			t.Errorf("%v", err)
-		}
-		for _, want := range []string{"P8 maximum", "too many", "3m of it", "penstock simulate --fuzz --seed 9"} {
-			if !strings.Contains(out.String(), want) {
-				t.Errorf("%q is missing in %s", want, &out)
-			}
+	text := fuzzText(found)
+	for _, want := range []string{"P8 maximum", "too many", "3m of it", "penstock simulate --fuzz --seed 9"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing in %s", want, text)
 		}
 	}
 	unreached := adversary.Summary{Seeds: 1000, Unreached: []string{"reason demand"}}
-	if err := tellFuzz(&bytes.Buffer{}, unreached, false); !errors.Is(err, statusError(exitFailed)) {
-		t.Errorf("what a thousand seeds never reached: %v", err)
+	for what, s := range map[string]adversary.Summary{"a violation": found, "what a thousand seeds never reached": unreached} {
+		if err := fuzzVerdict(s); !errors.Is(err, statusError(exitFailed)) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := fuzzVerdict(adversary.Summary{Seeds: 999, Unreached: unreached.Unreached}); err != nil {
+		t.Errorf("too few seeds to reach all: %v", err)
 	}
 }

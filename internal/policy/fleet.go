@@ -209,38 +209,50 @@ const idleEnough = 5 * time.Second
 // take drains idle replicas of other models until so many accelerators will
 // come free, the least important models first, and returns how many will.
 func (f fleet) take(s scale.Snapshot, by *Case, p pool, missing int) int {
-	got := 0
+	g := gift{by: by, accelerator: p.accelerator, missing: missing}
 	for _, c := range slices.Backward(f.cases) {
-		if got >= missing {
+		if g.missing <= 0 {
 			break
 		}
 		if c == by || !c.givesTo(by) {
 			continue
 		}
-		spare, drains := max(0, c.total()-c.floor()), f.drainsLeft(s, c)
+		g.spare, g.drains = max(0, c.total()-c.floor()), f.drainsLeft(s, c)
 		for i := range c.targets {
 			t := &c.targets[i]
-			if of, limited := poolOf(s, t); !limited || of != p {
-				continue
-			}
-			above := min(spare, c.aboveFloor(t.Target.Capacity))
-			if starts := min(above, t.starts()); starts > 0 {
-				t.to, above, spare = t.to-starts, above-starts, spare-starts
-				t.because(scale.ReasonGivingSlot, "Kept %d: %s (priority %d) waits for %s", t.to, by.State.Model.Name, by.State.Model.Priority, p.accelerator)
-			}
-			for _, r := range t.idle() {
-				if got >= missing || above <= 0 || drains <= 0 || t.to == 0 || t.starts() > 0 {
-					break
-				}
-				t.to, above, spare, drains = t.to-1, above-1, spare-1, drains-1
-				t.giving = append(t.giving, r)
-				got += t.variant.Accelerator.Count
-				t.because(scale.ReasonGivingSlot, "Down to %d: idle, and %s (priority %d) waits for %s",
-					t.to, by.State.Model.Name, by.State.Model.Priority, p.accelerator)
+			if of, limited := poolOf(s, t); limited && of == p {
+				g.from(c, t)
 			}
 		}
 	}
-	return got
+	return missing - g.missing
+}
+
+// gift is what idle Models give to one that waits.
+type gift struct {
+	by            *Case
+	accelerator   string
+	missing       int // accelerators
+	spare, drains int // replicas that the Model at hand may do without, and may drain now
+}
+
+// from takes what one target gives: what it would start, then what idles.
+func (g *gift) from(c *Case, t *target) {
+	above := min(g.spare, c.aboveFloor(t.Target.Capacity))
+	name, priority := g.by.State.Model.Name, g.by.State.Model.Priority
+	if starts := min(above, t.starts()); starts > 0 {
+		t.to, above, g.spare = t.to-starts, above-starts, g.spare-starts
+		t.because(scale.ReasonGivingSlot, "Kept %d: %s (priority %d) waits for %s", t.to, name, priority, g.accelerator)
+	}
+	for _, r := range t.idle() {
+		if g.missing <= 0 || above <= 0 || g.drains <= 0 || t.to == 0 || t.starts() > 0 {
+			return
+		}
+		t.to, above, g.spare, g.drains = t.to-1, above-1, g.spare-1, g.drains-1
+		t.giving = append(t.giving, r)
+		g.missing -= t.variant.Accelerator.Count
+		t.because(scale.ReasonGivingSlot, "Down to %d: idle, and %s (priority %d) waits for %s", t.to, name, priority, g.accelerator)
+	}
 }
 
 // givesTo says whether an idle Model must make room for a waiting one: when it
