@@ -13,6 +13,7 @@ type Law int
 const (
 	OneOutcome    Law = iota + 1 // P2: every request ends exactly once, and none is lost
 	NoneHarmed                   // P2: only a replica that died interrupts or fails a request
+	SkipHolds                    // P6: nor does a clock that is set, nor time in which nobody looked
 	BlindHolds                   // P6: missing, stale or impossible data shrinks nothing
 	Maximum                      // P8: nothing is started beyond a maximum
 	CostPerHour                  // P8: or a cost limit
@@ -40,7 +41,7 @@ const (
 )
 
 var lawNames = []string{
-	"P2 one outcome", "P2 none harmed", "P6 blind holds", "P8 maximum", "P8 cost per hour", "P8 up rate", "P8 down rate",
+	"P2 one outcome", "P2 none harmed", "P6 skip holds", "P6 blind holds", "P8 maximum", "P8 cost per hour", "P8 up rate", "P8 down rate",
 	"P8 batch limit", "P8 KV limit", "P9 replays", "P9 ledger", "P10 held in time", "P10 held in bounds",
 	"whole decision", "counts add", "says why", "slots", "floors", "notice leads", "named drains", "room serves",
 	"recovers", "settles", "finite", "no panic", "loop works",
@@ -80,6 +81,6 @@ func branches() []string {
 		"woke from zero", "fell asleep", "replica drained with requests", "request expired", "request cancelled",
 		"request interrupted", "request tried again", "request failed", "reclaimed spot replica", "boot failed", "boot overdue",
 		"journal on disk", "budget overdrawn", "page", "ticket", "moved between variants", "at the maximum", "full replica",
-		"blind with replicas", "held at the end of a tick", "calm judged", "settling judged",
+		"blind with replicas", "held at the end of a tick", "calm judged", "settling judged", "time skipped",
 	}
 }

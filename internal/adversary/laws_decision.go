@@ -24,6 +24,7 @@ func (w *witness) decision(t tick) {
 			w.says(c)
 		}
 		w.blind(t, m, changes)
+		w.skip(t, m, changes)
 		if m.Model.Mode == scale.Auto {
 			w.most(m, changes)
 			w.cost(t, m, changes)
@@ -183,6 +184,29 @@ func (w *witness) blind(t tick, m *scale.ModelState, changes []scale.Change) {
 	}
 }
 
+// skip: at the first tick after time was skipped nothing goes below what was
+// wished a moment ago, within the scale-down window, but for what may not run.
+func (w *witness) skip(t tick, m *scale.ModelState, changes []scale.Change) {
+	gap := t.told.Now.Sub(w.decided.told)
+	jumped := gap < 0 || gap > max(staleTicks*t.told.Tick, staleLeast)
+	if w.decided.told.IsZero() || !jumped || m.Model.Mode != scale.Auto || t.at-w.decided.at >= m.Model.ScaleDownWindow {
+		return
+	}
+	w.reach("time skipped")
+	for _, c := range changes {
+		if because(c, scale.ReasonMax, scale.ReasonCostCap, scale.ReasonFleetCostCap) {
+			continue
+		}
+		v, _ := m.Model.Variant(c.Target.Variant)
+		for _, id := range c.Drain {
+			if _, taken := t.told.Interrupted(id); !taken && c.To < min(w.decided.wants[c.Target], v.Max) {
+				w.fail(SkipHolds, "%v: from %d to %d, drains %s, though %d were wished %v ago, which the clock says is %v; because %v",
+					c.Target, c.From, c.To, id, w.decided.wants[c.Target], t.at-w.decided.at, gap, c.Reasons)
+			}
+		}
+	}
+}
+
 // possible says whether all that is known of traffic can be true.
 func possible(d scale.Demand) bool {
 	for _, o := range []scale.Observation{
@@ -260,15 +284,16 @@ func (w *witness) fleetCost(t tick, d scale.Decision) {
 	}
 }
 
-// floors: what must stay stays, unless something stronger is said.
+// floors: what must stay stays, unless a budget, a rate, a want of accelerators
+// or boots that fail are said to stand against it. A maximum below does, too.
 func (w *witness) floors(t tick, m *scale.ModelState, changes []scale.Change) {
 	total, byCapacity, room := 0, map[scale.CapacityType]int{}, map[scale.CapacityType]int{}
 	withheld := false
 	for _, c := range changes {
 		total += c.To
 		byCapacity[c.Target.Capacity] += c.To
-		withheld = withheld || because(c, scale.ReasonMax, scale.ReasonCostCap, scale.ReasonFleetCostCap, scale.ReasonUpRate, scale.ReasonFleetUpRate,
-			scale.ReasonNoSlot, scale.ReasonTakingSlot, scale.ReasonBootFailures)
+		withheld = withheld || because(c, scale.ReasonCostCap, scale.ReasonFleetCostCap, scale.ReasonUpRate, scale.ReasonFleetUpRate,
+			scale.ReasonDownRate, scale.ReasonFleetDownRate, scale.ReasonNoSlot, scale.ReasonTakingSlot, scale.ReasonBootFailures)
 	}
 	all := 0
 	for _, v := range m.Model.Variants {
@@ -288,11 +313,11 @@ func (w *witness) floors(t tick, m *scale.ModelState, changes []scale.Change) {
 			least, why = s.Min, "schedule "+s.Name
 		}
 	}
-	if least = min(least, all); total < least {
+	if least = min(least, all, m.Model.Replicas.Max); total < least {
 		w.fail(Floors, "%s goes to %d, %s is %d: %+v", m.Model.Name, total, why, least, changes)
 	}
 	floor := m.Model.WarmFloor
-	if n := min(floor.Replicas, room[floor.Capacity]); (floor.During == "" || active[floor.During]) && byCapacity[floor.Capacity] < n {
+	if n := min(floor.Replicas, room[floor.Capacity], m.Model.Replicas.Max); (floor.During == "" || active[floor.During]) && byCapacity[floor.Capacity] < n {
 		w.fail(Floors, "%s goes to %d %v, its warm floor is %d: %+v", m.Model.Name, byCapacity[floor.Capacity], floor.Capacity, n, changes)
 	}
 }

@@ -92,6 +92,10 @@ func TestEveryLawCanBeBroken(t *testing.T) {
 		"a drain on stale data":        {BlindHolds, func(s *stage) { s.told().Demand.Arrivals.At = s.t.told.Now.Add(-time.Minute); s.drain("m1-1.0") }},
 		"a drain on absent data":       {BlindHolds, func(s *stage) { s.told().Demand.Arrivals = scale.Observation{}; s.drain("m1-1.0") }},
 		"a drain on NaN":               {BlindHolds, func(s *stage) { s.told().Demand.Held.Value = math.NaN(); s.drain("m1-1.0") }},
+		"a drain when a clock jumped": {SkipHolds, func(s *stage) {
+			s.w.decided = decided{at: s.t.at - time.Second, told: s.t.told.Now.Add(-time.Hour), wants: map[scale.ScaleTarget]int{s.change().Target: 2}}
+			s.drain("m1-1.0")
+		}},
 		"beyond the model's maximum":   {Maximum, func(s *stage) { s.t.told.Models[0].Model.Replicas.Max = 2; s.change().To = 3; s.change().Want = 3 }},
 		"beyond the variant's maximum": {Maximum, func(s *stage) { s.change().To = 4; s.change().Want = 4 }},
 		"more than the maximum serve":  {Maximum, func(s *stage) { s.w.ticks = 1; s.grow(3) }},

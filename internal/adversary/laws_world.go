@@ -134,7 +134,7 @@ const minute = time.Minute
 // upRates holds starts to the rates. A loop whose clock jumped, that forgot
 // what it did, or whose Decisions are done late can not keep them.
 func (w *witness) upRates(t tick) {
-	disturbed := w.c.lately(t.at, 2*minute, ClockAhead, ClockBack, WriteLate, WriteTwice, RestartOlder, JournalFails)
+	disturbed := w.c.lately(t.at, 2*minute, WriteLate, WriteTwice, RestartOlder, JournalFails)
 	check := func(what string, limit int, starts []time.Duration) []time.Duration {
 		for i := range starts {
 			n := 0
@@ -192,7 +192,7 @@ func (w *witness) downRate(t tick, name string, limit, n int) {
 		}
 	}
 	w.drains[name] = kept
-	disturbed := w.c.lately(t.at, 2*minute, ClockAhead, ClockBack, RestartOlder, JournalFails)
+	disturbed := w.c.lately(t.at, 2*minute, RestartOlder, JournalFails)
 	if limit > 0 && sum > limit && n > 0 && !disturbed {
 		w.fail(DownRate, "%s: %d drained within a minute, %d are allowed: %+v", cmp.Or(name, "the fleet"), sum, limit, t.made.Changes)
 	}

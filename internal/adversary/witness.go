@@ -25,16 +25,16 @@ type witness struct {
 	loads  map[scale.ReplicaID]*load
 	limits map[scale.ScaleTarget]scale.Allocation
 
-	lives    []scale.Lifetime
-	died     int // replicas that ended without having been drained
-	living   map[scale.ReplicaID]bool
-	named    map[scale.ReplicaID]bool // by a Change that was done
-	noticed  map[scale.ReplicaID]bool
-	starts   map[string][]time.Duration // within a minute, by model; "" for all
-	drains   map[string][]drain
-	turns    map[scale.ScaleTarget]*turning
-	calm     map[string]*calmness
-	previous tick
+	lives   []scale.Lifetime
+	died    int // replicas that ended without having been drained
+	living  map[scale.ReplicaID]bool
+	named   map[scale.ReplicaID]bool // by a Change that was done
+	noticed map[scale.ReplicaID]bool
+	starts  map[string][]time.Duration // within a minute, by model; "" for all
+	drains  map[string][]drain
+	turns   map[scale.ScaleTarget]*turning
+	calm    map[string]*calmness
+	decided decided
 }
 
 // place is where a request is.
@@ -50,6 +50,13 @@ type load struct{ requests, tokens int }
 type drain struct {
 	at time.Duration
 	n  int
+}
+
+// decided is the newest tick with a Decision.
+type decided struct {
+	at    time.Duration
+	told  time.Time // by the loop's clock
+	wants map[scale.ScaleTarget]int
 }
 
 // tick is one tick as it was seen, decided and done.
@@ -235,7 +242,12 @@ func (w *witness) tick(t tick) {
 		}
 	}
 	w.does(t)
-	w.previous = t
+	if t.made != nil {
+		w.decided = decided{at: t.at, told: t.told.Now, wants: map[scale.ScaleTarget]int{}}
+		for _, c := range t.made.Changes {
+			w.decided.wants[c.Target] = c.Want
+		}
+	}
 }
 
 // replay decides a record again.

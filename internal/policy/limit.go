@@ -55,7 +55,7 @@ func maximum(c *Case) {
 			wanted, slow = wanted+t.to, slow+len(t.overdue)
 		}
 		if most := max(0, variant.Max-slow); wanted > most {
-			cut(cheapestFirst(all), most, reason(scale.ReasonMax, "Wanted %d, allowed %d: the maximum of variant %s is %d%s",
+			c.cutOf(cheapestFirst(all), most, reason(scale.ReasonMax, "Wanted %d, allowed %d: the maximum of variant %s is %d%s",
 				wanted, most, variant.Name, variant.Max, beside(slow)))
 		}
 	}
@@ -260,7 +260,8 @@ func (c *Case) countStarts() {
 	}
 	started := 0
 	for _, r := range c.State.Replicas {
-		if age := c.now.Sub(r.Created); !r.Created.Before(c.Memory.Reviewed) && age >= 0 && age < ratesOver {
+		age := c.now.Sub(r.Created)
+		if !r.Created.Before(c.reviewed) && (c.skipped || age >= 0 && age < ratesOver) {
 			started++
 		}
 	}

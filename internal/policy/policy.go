@@ -20,6 +20,7 @@ type Memory struct {
 	Moves     []Move    // for the rates
 	Reviewed  time.Time // the previous review
 	FirstSeen time.Time // when the Model was first reviewed; idleness counts from here until a request comes
+	Resumed   time.Time // the first review after time was skipped; zero for never
 }
 
 // Signals is how far what was measured of a Model's traffic can be trusted.
@@ -44,6 +45,8 @@ type Case struct {
 	Memory  Memory
 
 	now      time.Time
+	reviewed time.Time // the previous review, by the clock as it was then
+	skipped  bool      // time was skipped since
 	targets  []target
 	sleeping bool // nothing was asked for long enough
 }
@@ -140,6 +143,7 @@ func (c *Case) prepare(s scale.Snapshot) {
 	if c.Memory.FirstSeen.IsZero() {
 		c.Memory.FirstSeen = s.Now
 	}
+	c.resume(s.Tick)
 	c.targets = make([]target, len(c.Plan.Allocations))
 	c.countStarts()
 	for i, a := range c.Plan.Allocations {
@@ -178,7 +182,7 @@ func (t *target) sort(r *scale.Replica, s scale.Snapshot, c *Case) {
 		t.taken = append(t.taken, r)
 		return
 	}
-	if r.Phase == scale.Starting && s.Now.Sub(r.Created) > max(overdueFactor*c.Boot(t.Target.Variant), overdueLeast) {
+	if r.Phase == scale.Starting && s.Now.Sub(later(r.Created, c.Memory.Resumed)) > max(overdueFactor*c.Boot(t.Target.Variant), overdueLeast) {
 		t.overdue = append(t.overdue, r)
 	}
 }
@@ -286,12 +290,12 @@ func (c *Case) count(capacity scale.CapacityType) int {
 }
 
 // cut lowers the total to n: first what would be started, then what runs, each
-// on the dearest targets first. Where there is no room to make before
-// breaking, what runs stays.
-func (c *Case) cut(n int, reason scale.Reason) { cut(c.cheapestFirst(), n, reason) }
+// on the dearest targets first, and what is kept warm after all else. Where there
+// is no room to make before breaking, what runs stays.
+func (c *Case) cut(n int, reason scale.Reason) { c.cutOf(c.cheapestFirst(), n, reason) }
 
-// cut lowers the sum of targets, cheapest first, to n.
-func cut(order []*target, n int, reason scale.Reason) {
+// cutOf is cut for some targets, cheapest first.
+func (c *Case) cutOf(order []*target, n int, reason scale.Reason) {
 	slices.Reverse(order)
 	over := -n
 	for _, t := range order {
@@ -305,8 +309,14 @@ func cut(order []*target, n int, reason scale.Reason) {
 			}
 		}
 	}
+	all := func(t *target) int { return t.to }
+	beyond := func(of func(*target) int) func(*target) int {
+		return func(t *target) int { return min(of(t), c.aboveFloor(t.Target.Capacity)) }
+	}
+	lower(beyond((*target).starts))
+	lower(beyond(all))
 	lower((*target).starts)
-	lower(func(t *target) int { return t.to })
+	lower(all)
 }
 
 func (c *Case) cheapestFirst() []*target {

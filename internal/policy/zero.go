@@ -66,7 +66,7 @@ func (c *Case) keepOne(r scale.Reason) {
 // idleFor is how long nothing was asked; since the Model was first reviewed
 // when nothing ever was.
 func (c *Case) idleFor() time.Duration {
-	since := c.Memory.FirstSeen
+	since := later(c.Memory.FirstSeen, c.Memory.Resumed)
 	if last := c.State.Demand.LastArrival; last.Known() {
 		whole := int64(last.Value)
 		at := time.Unix(whole, int64((last.Value-float64(whole))*1e9))
