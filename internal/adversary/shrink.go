@@ -3,6 +3,7 @@ package adversary
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -58,6 +59,7 @@ func (s *shrinking) try(change func(*Cut)) bool {
 	cut := s.best.Cut
 	cut.Without = slices.Clone(cut.Without)
 	change(&cut)
+	cut.Without = tidy(cut.Without)
 	c, err := Draw(s.best.Seed).Apply(cut)
 	if err != nil {
 		s.err = err
@@ -74,6 +76,16 @@ func (s *shrinking) try(change func(*Cut)) bool {
 	}
 	s.best, s.at = c, *r.Violation
 	return true
+}
+
+// tidy sorts names of faults, and leaves out those whose kind is there.
+func tidy(names []string) []string {
+	out := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		kind, _, numbered := strings.Cut(name, ".")
+		return numbered && slices.Contains(names, kind)
+	})
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // shorten ends the Case where the law is broken, or halves it.

@@ -22,15 +22,14 @@ func (c *Case) resume(tick time.Duration) {
 		return
 	}
 	c.skipped = true
-	skipped := gap - tick
 	c.Memory.Resumed = c.now
 	c.Memory.Wishes = slices.Clone(c.Memory.Wishes)
 	for i := range c.Memory.Wishes {
-		c.Memory.Wishes[i].At = c.Memory.Wishes[i].At.Add(skipped)
+		c.Memory.Wishes[i].At = c.Memory.Wishes[i].At.Add(gap)
 	}
 	c.Memory.Moves = slices.Clone(c.Memory.Moves)
 	for i := range c.Memory.Moves {
-		c.Memory.Moves[i].At = c.Memory.Moves[i].At.Add(skipped)
+		c.Memory.Moves[i].At = c.Memory.Moves[i].At.Add(gap)
 	}
 }
 
