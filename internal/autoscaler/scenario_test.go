@@ -145,7 +145,10 @@ func (w *world) declare(f []string) {
 	case "fleet":
 		w.snapshot.Fleet.Limits = w.limits(kv)
 	case "at":
-		if len(f) > 2 {
+		switch {
+		case len(f) > 2 && f[2] == "clock": // it is set, and the story goes on as before
+			w.snapshot.Now, w.start = w.snapshot.Now.Add(w.duration(f[3])), w.start.Add(w.duration(f[3]))
+		case len(f) > 2:
 			w.measure(f[2:])
 		}
 	default:
