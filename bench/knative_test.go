@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/penstock/penstock/internal/rival"
 	"go.uber.org/zap" //nolint:depguard // the logger that Knative's code takes
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -25,6 +24,8 @@ import (
 	"knative.dev/serving/pkg/autoscaler/config/autoscalerconfig"
 	"knative.dev/serving/pkg/autoscaler/metrics"
 	"knative.dev/serving/pkg/autoscaler/scaling"
+
+	"github.com/penstock/penstock/internal/rival"
 )
 
 const tick = 2 * time.Second // tickInterval of pkg/autoscaler/scaling
