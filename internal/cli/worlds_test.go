@@ -72,9 +72,10 @@ type tolerance struct {
 //
 // Both are chaotic in the small: a reply that ends a millisecond later may be
 // counted one tick later, which may order a replica a second later. So the
-// simulator plays ten times, with boots that spread as the machine's did, and
-// the tolerances are about twice what its own runs are apart: 0.5 points of
-// attainment, 2 % of hours, 0.15 replicas, 3 % of B*, 10 % of starts. They see a
+// simulator plays ten times, with boots that spread as the machine's did. The
+// tolerances are about twice what its own runs are apart where their ticks lie
+// up to a second beside one another: 0.3 points of attainment, 3 % of hours, 5 %
+// of Ready replicas and of wanted ones, 3 % of B*, 14 % of starts. They see a
 // simulator whose boots take 5 s longer or whose engines are a tenth slower.
 // Figures: docs/decisions/0012-two-worlds.md.
 func TestTheSimulatorAndThisMachineAgree(t *testing.T) {
@@ -87,17 +88,17 @@ func TestTheSimulatorAndThisMachineAgree(t *testing.T) {
 	} else {
 		w.generate(t)
 	}
-	w.compare(t, tolerance{attainment: 0.01, hours: 0.06, peak: 1, ready: 0.08, wanted: 0.06, batch: 0.06, starts: 0.75})
+	w.compare(t, tolerance{attainment: 0.01, hours: 0.06, peak: 1, ready: 0.08, wanted: 0.08, batch: 0.06, starts: 0.75})
 }
 
 // TestTheSimulatorAndThisMachineWakeAlike plays only a wake from zero, which
 // hardly depends on milliseconds: until replies end, both worlds order the same
-// replicas at the same ticks. Attainment does depend on them: a boot ends in
-// time for the oldest requests, or does not.
+// replicas at the same ticks. Attainment is not held, for it does depend on
+// them: a boot ends in time for the oldest requests, or does not.
 func TestTheSimulatorAndThisMachineWakeAlike(t *testing.T) {
 	w := newTwin(t, 10*time.Second, 6*time.Second)
 	w.generate(t)
-	w.compare(t, tolerance{attainment: 0.2, hours: 0.2, peak: 1, ready: 0.25, wanted: 0.25, batch: 0.2, starts: 0.6})
+	w.compare(t, tolerance{attainment: 1, hours: 0.2, peak: 2, ready: 0.4, wanted: 0.1, batch: 0.2, starts: 0.6})
 }
 
 // twin is what both worlds play.
@@ -130,11 +131,12 @@ func (w *twin) record(t *testing.T, path string) {
 	}
 }
 
-// generate draws a series of the excerpt's lengths, at a level that jumps.
+// generate draws a series with the excerpt's lengths, rate and Poisson arrivals,
+// whose level jumps.
 func (w *twin) generate(t *testing.T) {
 	t.Helper()
-	steps := trace.Steps{Span: w.span, MeanRPS: 15, Ratio: 3, Dwell: 2 * time.Minute}
-	drawn, err := steps.Source(trace.Draw{Seed: 1, CV: 1.5, Tokens: trace.Conversation()})
+	steps := trace.Steps{Span: w.span, MeanRPS: 22, Ratio: 3, Dwell: 3 * time.Minute}
+	drawn, err := steps.Source(trace.Draw{Seed: 4, Tokens: trace.Conversation()})
 	if err != nil {
 		t.Fatal(err)
 	}
