@@ -16,9 +16,12 @@ import (
 )
 
 const (
-	// probeRequests is how long a pool is tried at one rate: long enough for an
-	// objective of 99 % to be told from 98.5.
-	probeRequests = 6000
+	// A pool is tried at one rate for probePatience times as long as a request may
+	// wait and still be good, for else a queue that grows without end would not
+	// be noticed, and with requests enough to tell an objective of 99 % from 98.5.
+	probeLeast    = 6000
+	probeMost     = 60_000
+	probePatience = 60
 	// probeWarm is the share of them that only fills the pool.
 	probeWarm = 0.2
 	// probes halve the interval of rates so often.
@@ -153,6 +156,9 @@ func (p *pool) limit() capacity.Limit {
 func (p *pool) most(ctx context.Context, n int) (float64, error) {
 	limit := p.limit()
 	low, high := 0.0, 1.5*float64(n)*math.Max(limit.PerReplica, 1/limit.At.Service)
+	if s := p.profile.Service; !p.profile.Tokens() {
+		high = float64(n*s.Concurrency) / s.Mean.Seconds() // more than that is a queue that grows
+	}
 	for range probes {
 		rate := (low + high) / 2
 		at, err := p.attainment(ctx, n, rate)
@@ -168,6 +174,14 @@ func (p *pool) most(ctx context.Context, n int) (float64, error) {
 	return low, nil
 }
 
+// slack is how many seconds a request may wait and still be good.
+func (p *pool) slack() float64 {
+	if p.slo.Tokens() {
+		return p.slo.TTFT.Seconds()
+	}
+	return max(0, (p.slo.Latency - p.profile.Service.Mean).Seconds())
+}
+
 // attainment simulates a pool of n at a rate (requests/s).
 func (p *pool) attainment(ctx context.Context, n int, rate float64) (float64, error) {
 	if err := ctx.Err(); err != nil {
@@ -181,13 +195,14 @@ func (p *pool) attainment(ctx context.Context, n int, rate float64) (float64, er
 	if most := p.profile.Service.Concurrency; !p.profile.Tokens() {
 		fleet.BatchLimit = most
 	}
-	arrivals, err := trace.Renewal(trace.Draw{Seed: p.seed, CV: p.cv, Tokens: p.mix}, rate, probeRequests)
+	requests := min(max(probeLeast, int(probePatience*rate*p.slack())), probeMost)
+	arrivals, err := trace.Renewal(trace.Draw{Seed: p.seed, CV: p.cv, Tokens: p.mix}, rate, requests)
 	if err != nil {
 		return 0, fmt.Errorf("try %d replicas: %w", n, err)
 	}
 	good, judged := 0, 0
 	_, err = fleet.Run(ctx, arrivals, func(r scale.Request, s scale.Served) {
-		if r.ID <= probeRequests*probeWarm {
+		if float64(r.ID) <= float64(requests)*probeWarm {
 			return
 		}
 		judged++
