@@ -132,8 +132,14 @@ func (s *shrinking) fewer(set func(*Cut, int), n int) {
 	}
 }
 
+// leastRate is how little of the traffic is tried.
+const leastRate = 1.0 / 64
+
 // less halves the traffic.
 func (s *shrinking) less() bool {
+	if rate := s.best.Cut.Rate; rate > 0 && rate <= leastRate {
+		return false
+	}
 	return s.try(func(c *Cut) {
 		if c.Rate == 0 {
 			c.Rate = 1
