@@ -43,7 +43,7 @@ func (w *witness) world(t tick) {
 			w.replica(t, r)
 		}
 		if fresh > 0 {
-			w.maximum(m)
+			w.maximum(t, m)
 		}
 		if !blind {
 			w.held(t, m)
@@ -69,8 +69,13 @@ func (w *witness) replica(t tick, r *scale.Replica) {
 	}
 }
 
-// maximum holds a fleet in which something was started to its maximums.
-func (w *witness) maximum(m *scale.ModelState) {
+// maximum holds a fleet in which something was started to its maximums. A loop
+// whose Decisions are done late decides the next before it sees the last, and
+// can keep a maximum in each Decision only.
+func (w *witness) maximum(t tick, m *scale.ModelState) {
+	if w.c.lately(t.at, 2*minute, WriteLate, WriteTwice) {
+		return
+	}
 	serving, variants := 0, map[string]int{}
 	for _, r := range m.Replicas {
 		if r.Serving() {

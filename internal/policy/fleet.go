@@ -88,8 +88,7 @@ func (f fleet) drainsLeft(s scale.Snapshot, c *Case) int {
 }
 
 // costCap cuts the fleet to what it may cost an hour, models of the lowest
-// priority first: what would be started, then what runs, as fast as it may be
-// drained.
+// priority first. How fast, slowly says.
 func (f fleet) costCap(s scale.Snapshot) {
 	limit := s.Fleet.Limits.CostPerHour
 	if limit <= 0 {
@@ -104,13 +103,40 @@ func (f fleet) costCap(s scale.Snapshot) {
 		if c.State.Model.Mode != scale.Auto {
 			continue
 		}
-		for sum > limit+cent && c.total() > 0 && (c.starts() > 0 || f.drainsLeft(s, c) > 0) {
+		why := reason(scale.ReasonFleetCostCap, "Wanted $%.2f/h, allowed $%.2f/h: the cost limit of the fleet", wanted, limit)
+		for sum > limit+cent && c.total() > 0 {
 			before := c.due()
-			c.cut(c.total()-1, reason(scale.ReasonFleetCostCap, "Wanted $%.2f/h, allowed $%.2f/h: the cost limit of the fleet", wanted, limit))
+			c.cut(c.total()-1, why)
 			sum += c.due() - before
 		}
 		for i := range c.targets {
 			c.targets[i].reasons = slices.Compact(c.targets[i].reasons)
+		}
+	}
+}
+
+// slowly has what the cost limit of the fleet cut drain at the rates, and takes
+// back starts for which there is no money meanwhile.
+func (f fleet) slowly(s scale.Snapshot) {
+	for _, c := range f.cases {
+		if c.State.Model.Mode == scale.Auto {
+			c.slowDrains()
+		}
+	}
+	f.slowDown(s)
+	limit := s.Fleet.Limits.CostPerHour
+	if limit <= 0 {
+		return
+	}
+	sum := 0.0
+	for _, c := range f.cases {
+		sum += c.due()
+	}
+	for _, c := range slices.Backward(f.cases) {
+		for c.State.Model.Mode == scale.Auto && sum > limit+cent && c.starts() > 0 {
+			before := c.due()
+			lowerStarts(c.cheapestFirst(), 1, reason(scale.ReasonFleetCostCap, "Not started yet: the cost limit of the fleet is $%.2f/h, and others drain slowly", limit))
+			sum += c.due() - before
 		}
 	}
 }

@@ -154,15 +154,23 @@ func (c *Case) drains() int {
 
 // rates limits replicas per minute, up and down.
 func rates(c *Case) {
-	up, down := c.moved()
+	up, _ := c.moved()
 	if limit := c.State.Model.Limits.UpPerMinute; limit > 0 {
 		c.slowUp(limit-up, reason(scale.ReasonUpRate, "Slowed: %s may start %d replicas a minute and has started %d", c.State.Model.Name, limit, up))
 	}
-	if limit := c.State.Model.Limits.DownPerMinute; limit > 0 {
-		why := reason(scale.ReasonDownRate, "Slowed: %s may drain %d replicas a minute and has drained %d", c.State.Model.Name, limit, down)
-		c.slowLate(c.slowDown(limit-down, why), why)
-		c.trim()
+	c.slowDrains()
+}
+
+// slowDrains limits replicas drained per minute.
+func (c *Case) slowDrains() {
+	limit := c.State.Model.Limits.DownPerMinute
+	if limit == 0 {
+		return
 	}
+	_, down := c.moved()
+	why := reason(scale.ReasonDownRate, "Slowed: %s may drain %d replicas a minute and has drained %d", c.State.Model.Name, limit, down)
+	c.slowLate(c.slowDown(limit-down, why), why)
+	c.trim()
 }
 
 // trim takes back starts for which there is no room while a rate keeps others
@@ -219,15 +227,19 @@ func (c *Case) slowUp(allowed int, r scale.Reason) int {
 
 // slowDown leaves at most so many drains and returns how many are left over.
 func (c *Case) slowDown(allowed int, r scale.Reason) int {
+	for i := range c.targets {
+		allowed -= len(c.targets[i].giving) // decided within the rate
+	}
 	allowed = max(0, allowed)
-	order := c.cheapestFirst()
-	slices.Reverse(order)
-	for _, t := range order {
-		if over := t.drains() - allowed; over > 0 {
-			t.to += over
-			t.reasons = append(t.reasons, r)
+	for _, t := range slices.Backward(c.cheapestFirst()) {
+		drains := t.drains() - len(t.giving)
+		if over := drains - allowed; over > 0 {
+			t.to, drains = t.to+over, allowed
+			if !slices.Contains(t.reasons, r) {
+				t.reasons = append(t.reasons, r)
+			}
 		}
-		allowed -= t.drains()
+		allowed -= max(0, drains)
 	}
 	return allowed
 }
@@ -241,7 +253,9 @@ func (c *Case) slowLate(allowed int, r scale.Reason) int {
 		goes := len(t.overdue) - t.stay()
 		if goes > allowed {
 			t.late, goes = len(t.overdue)-allowed, allowed
-			t.reasons = append(t.reasons, r)
+			if !slices.Contains(t.reasons, r) {
+				t.reasons = append(t.reasons, r)
+			}
 		}
 		allowed -= max(0, goes)
 	}

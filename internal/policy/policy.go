@@ -123,6 +123,7 @@ func Review(s scale.Snapshot, cases []Case) []scale.Change {
 	fleet.slots(s)
 	fleet.slowUp(s)
 	fleet.costCap(s)
+	fleet.slowly(s)
 	var changes []scale.Change
 	for i := range cases {
 		c := &cases[i]
