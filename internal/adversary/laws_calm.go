@@ -157,7 +157,7 @@ func (w *witness) turn(t tick, d scale.Decision) {
 		x.direction = direction
 		calm := w.calm[c.Target.Model]
 		v, _ := w.c.named(c.Target.Model).Model.Variant(c.Target.Variant)
-		if !calm.even || t.at < calm.from || w.c.named(c.Target.Model).Model.ScaleDownWindow < v.ColdStart {
+		if !calm.even || calm.bound || t.at < calm.from || w.c.named(c.Target.Model).Model.ScaleDownWindow < v.ColdStart {
 			continue
 		}
 		w.reach("settling judged")

@@ -186,10 +186,12 @@ func (w *witness) blind(t tick, m *scale.ModelState, changes []scale.Change) {
 
 // skip: at the first tick after time was skipped nothing goes below what was
 // wished a moment ago, within the scale-down window, but for what may not run.
+// A loop that forgot the moment is not held to it.
 func (w *witness) skip(t tick, m *scale.ModelState, changes []scale.Change) {
 	gap := t.told.Now.Sub(w.decided.told)
 	jumped := gap < 0 || gap > max(staleTicks*t.told.Tick, staleLeast)
-	if w.decided.told.IsZero() || !jumped || m.Model.Mode != scale.Auto || t.at-w.decided.at >= m.Model.ScaleDownWindow {
+	if w.decided.told.IsZero() || !jumped || m.Model.Mode != scale.Auto || t.at-w.decided.at >= m.Model.ScaleDownWindow ||
+		w.c.lately(t.at, t.at-w.decided.at, RestartOlder, JournalFails) {
 		return
 	}
 	w.reach("time skipped")
