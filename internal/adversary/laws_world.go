@@ -38,7 +38,12 @@ func (w *witness) world(t tick) {
 			living[r.ID] = true
 			if !w.living[r.ID] && w.ticks > 1 { // those of the beginning nobody started
 				fresh++
-				w.started(m.Model.Name, r.Created.Sub(w.c.Begin))
+			}
+			if !w.seen[r.ID] && t.made != nil {
+				w.seen[r.ID] = true
+				if w.ticks > 1 {
+					w.started(m.Model.Name, r.Created.Sub(w.c.Begin))
+				}
 			}
 			w.replica(t, r)
 		}
@@ -127,7 +132,8 @@ func (w *witness) held(t tick, m *scale.ModelState) {
 	_ = t
 }
 
-// started notes a start at an instant.
+// started notes a start at an instant, of a replica that the loop saw: one that
+// came to nothing while nobody looked is no start to a rate.
 func (w *witness) started(model string, at time.Duration) {
 	w.starts[model] = append(w.starts[model], at)
 	w.starts[""] = append(w.starts[""], at)
