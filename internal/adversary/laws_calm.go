@@ -109,9 +109,10 @@ const (
 	recoverSlack = 0.02
 )
 
-// recovers holds a model to its objective in calm.
+// recovers holds a model to its objective in calm. Where replicas are slow for
+// all of their lives there is none.
 func (w *witness) recovers(name string, c *calmness) {
-	if c.judged < enoughJudged || c.bound {
+	if c.judged < enoughJudged || c.bound || w.c.has(SlowReplica) {
 		return
 	}
 	w.reach("calm judged")

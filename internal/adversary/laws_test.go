@@ -44,7 +44,7 @@ func newStage() *stage {
 	state := scale.ModelState{Model: model, Demand: scale.Demand{Arrivals: scale.Observe(1, now), Held: scale.Observe(0, now), HeldFor: scale.Observe(0, now)}}
 	for _, id := range []scale.ReplicaID{"m1-1.0", "m1-2.1"} {
 		state.Replicas = append(state.Replicas, scale.Replica{ID: id, Target: target, Phase: scale.Ready, Created: c.Begin, Since: c.Begin})
-		s.w.living[id] = true
+		s.w.living[id], s.w.seen[id] = true, true
 	}
 	s.t.truth = scale.Snapshot{Now: now, Tick: c.Tick, Models: []scale.ModelState{state}, Offerings: c.Offerings, Fleet: c.Fleet}
 	s.t.told = s.t.truth

@@ -28,6 +28,7 @@ type witness struct {
 	lives   []scale.Lifetime
 	died    int // replicas that ended without having been drained
 	living  map[scale.ReplicaID]bool
+	seen    map[scale.ReplicaID]bool // by the loop, ever
 	named   map[scale.ReplicaID]bool // by a Change that was done
 	noticed map[scale.ReplicaID]bool
 	starts  map[string][]time.Duration // within a minute, by model; "" for all
@@ -73,7 +74,7 @@ type tick struct {
 func (c *Case) witness() *witness {
 	w := &witness{
 		c: c, forgot: -1, reached: map[string]int{}, places: map[scale.RequestID]place{}, loads: map[scale.ReplicaID]*load{},
-		limits: map[scale.ScaleTarget]scale.Allocation{}, living: map[scale.ReplicaID]bool{}, named: map[scale.ReplicaID]bool{},
+		limits: map[scale.ScaleTarget]scale.Allocation{}, living: map[scale.ReplicaID]bool{}, seen: map[scale.ReplicaID]bool{}, named: map[scale.ReplicaID]bool{},
 		noticed: map[scale.ReplicaID]bool{}, starts: map[string][]time.Duration{}, drains: map[string][]drain{},
 		turns: map[scale.ScaleTarget]*turning{}, calm: map[string]*calmness{},
 	}
