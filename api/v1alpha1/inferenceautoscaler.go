@@ -31,6 +31,20 @@ type InferenceAutoscalerSpec struct {
 	// +optional
 	Aliases []string `json:"aliases,omitempty"`
 
+	// Beginnings of request paths that are this model's, such as /detect, for
+	// engines that speak neither OpenAI's API nor the Open Inference Protocol. A
+	// request to one of them or below is held, sent and measured like any other,
+	// but nothing of it is looked into: whatever the engine serves there can be
+	// reached. /v1 and /v2 are the gateway's own.
+	// +optional
+	Paths []string `json:"paths,omitempty"`
+
+	// Host names that are this model's: a request with such a Host header goes to
+	// it, whatever its path, and can name no other model. All that the engine
+	// serves can be reached then.
+	// +optional
+	Hosts []string `json:"hosts,omitempty"`
+
 	// Who gets scarce accelerators: higher first.
 	// +kubebuilder:default=0
 	// +optional

@@ -168,6 +168,7 @@ func (f *file) config() Config {
 	f.checkPrices()
 	c.Fleet = f.checkFleet()
 	f.checkNames()
+	f.checkWays()
 	for _, m := range f.models {
 		model, runs := f.checkModel(m, c.Server)
 		c.Models = append(c.Models, model)

@@ -61,6 +61,13 @@ func TestFaultsSayWhereAndWhat(t *testing.T) {
 			"p.yaml:9 spec.variants is empty: a model needs at least one variant.",
 		},
 
+		"a path with a slash at its end": {"org/chat", "org/chat\n  paths: [/detect/]", `p.yaml:6 spec.paths[0] is "/detect/". Write a path in its plain form, such as /detect: begun by a slash, without one at its end.`},
+		"a path that is escaped":         {"org/chat", "org/chat\n  paths: [/d%20e]", `p.yaml:6 spec.paths[0] is "/d%20e". Write a path in its plain form, such as /detect: begun by a slash, without one at its end.`},
+		"a path that is all paths":       {"org/chat", "org/chat\n  paths: [/]", `p.yaml:6 spec.paths[0] is /, which is every path. Use spec.hosts to give a model a whole host.`},
+		"a path of the gateway's":        {"org/chat", "org/chat\n  paths: [/v1/tokenize]", `p.yaml:6 spec.paths[0] is "/v1/tokenize", and /v1 is the gateway's own. Choose another beginning, or use spec.hosts.`},
+		"a path twice":                   {"org/chat", "org/chat\n  paths: [/detect, /detect]", `p.yaml:6 spec.paths[1] is "/detect", which belongs to chat already. Give it to one model, once.`},
+		"a host with a port":             {"org/chat", "org/chat\n  hosts: [\"a.b:80\"]", `p.yaml:6 spec.hosts[0] is "a.b:80". Write a host name in lower case without a port, such as detect.example.com.`},
+
 		"only one of ttft and tpot":  {"    tpot: 100ms\n", "", "p.yaml:6 spec.slo is not complete. Set both ttft and tpot (such as ttft: 1s, tpot: 50ms), or latency for a model without tokens."},
 		"latency beside ttft":        {"ttft: 2s", "ttft: 2s\n    latency: 3s", "p.yaml:8 spec.slo.latency stands beside ttft or tpot. Set ttft and tpot for a model that streams tokens, or latency for one without."},
 		"an objective without slack": {"ttft: 2s", "ttft: 2s\n    objective: 100%", "p.yaml:8 spec.slo.objective is 100%. Set it above 0% and below 100%, such as 99%: what is left is the error budget."},

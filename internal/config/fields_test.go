@@ -125,6 +125,8 @@ func fieldCases() map[string]map[string]fieldCase {
 			"metadata.name":                           {a: "a", b: "b"},
 			"spec.model":                              {a: "a", b: "b"},
 			"spec.aliases":                            {a: nil, b: []any{"c"}},
+			"spec.paths":                              {a: nil, b: []any{"/detect"}},
+			"spec.hosts":                              {a: nil, b: []any{"detect.example.com"}},
 			"spec.priority":                           {a: 0, b: 100},
 			"spec.owner.businessUnit":                 {a: nil, b: "sales"},
 			"spec.slo.ttft":                           {a: "2s", b: "3s"},

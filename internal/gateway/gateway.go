@@ -80,6 +80,8 @@ type Gateway struct {
 	fault     error             // why the metrics could not be registered
 	owners    []*owner          // in the order of Models
 	byName    map[string]*owner // aliases included
+	prefixes  map[string]*owner // by path
+	hosts     map[string]*owner
 	transport *http.Transport
 	metrics   *metrics
 	door      door
@@ -101,13 +103,11 @@ func (g *Gateway) prepare() {
 		g.metrics, g.fault = newMetrics(g.Registerer)
 		g.transport = newTransport()
 		g.buffers.New = newBuffer
-		g.byName = map[string]*owner{}
+		g.byName, g.prefixes, g.hosts = map[string]*owner{}, map[string]*owner{}, map[string]*owner{}
 		for _, m := range g.Models {
 			o := newOwner(g, m)
 			g.owners = append(g.owners, o)
-			for _, name := range append([]string{m.Name}, m.Aliases...) {
-				g.byName[name] = o
-			}
+			g.index(m, o)
 		}
 	})
 }

@@ -24,8 +24,8 @@ const (
 	firstRead = 64 << 10
 )
 
-// Handler returns the data plane: /v1/chat/completions, /v1/completions,
-// /v1/embeddings, /v1/responses, /v1/models, /healthz and /readyz.
+// Handler returns the data plane: OpenAI's paths, the Open Inference Protocol's,
+// those that the models' configuration names, /healthz and /readyz.
 func (g *Gateway) Handler() http.Handler {
 	g.prepare()
 	return http.HandlerFunc(g.serve)
@@ -39,7 +39,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("X-Request-Id", reply)
 	if f := hygiene(r); f != nil {
-		g.reject(w, f)
+		g.reject(w, r, f)
 		return
 	}
 	if len(r.TransferEncoding) > 0 {
@@ -48,59 +48,24 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	switch {
-	case r.URL.Path == "/healthz":
+	case r.URL.Path == "/healthz" || r.URL.Path == "/v2/health/live":
 		w.WriteHeader(http.StatusOK)
-	case r.URL.Path == "/readyz":
+	case r.URL.Path == "/readyz" || r.URL.Path == "/v2/health/ready":
 		if g.door.isShut() {
-			goingDown().write(w)
+			goingDown().write(w, r)
 		}
 	case !g.door.enter():
-		g.reject(w, goingDown())
+		g.reject(w, r, goingDown())
 	default:
 		defer g.door.leave()
 		g.dispatch(w, r, id)
 	}
 }
 
-// dispatch tells the paths apart.
-func (g *Gateway) dispatch(w http.ResponseWriter, r *http.Request, id string) {
-	switch p := r.URL.Path; p {
-	case "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses":
-		if r.Method != http.MethodPost {
-			g.reject(w, wrongMethod(w, http.MethodPost))
-			return
-		}
-		x := exchange{gateway: g, w: w, r: r, control: http.NewResponseController(w), id: id}
-		x.run(r.Context())
-	default:
-		name, one := strings.CutPrefix(p, "/v1/models/")
-		switch {
-		case p != "/v1/models" && !one:
-			g.reject(w, &refusal{
-				status: http.StatusNotFound, kind: invalidRequest, code: "not_found", message: "There is nothing at this path.",
-			})
-		case r.Method != http.MethodGet && r.Method != http.MethodHead:
-			g.reject(w, wrongMethod(w, http.MethodGet))
-		case one:
-			g.oneModel(w, name)
-		default:
-			g.listModels(w)
-		}
-	}
-}
-
-func wrongMethod(w http.ResponseWriter, allowed string) *refusal {
-	w.Header().Set("Allow", allowed)
-	return &refusal{
-		status: http.StatusMethodNotAllowed, kind: invalidRequest, code: "method_not_allowed",
-		message: "This path takes " + allowed + ".",
-	}
-}
-
 // reject answers a request whose model is not known.
-func (g *Gateway) reject(w http.ResponseWriter, f *refusal) {
+func (g *Gateway) reject(w http.ResponseWriter, r *http.Request, f *refusal) {
 	g.metrics.rejected.WithLabelValues(f.code).Inc()
-	f.write(w)
+	f.write(w, r)
 }
 
 // requestID returns an ID that no other request has, in this run or another.
@@ -139,9 +104,11 @@ type exchange struct {
 	r       *http.Request
 	control *http.ResponseController
 	id      string
+	shape   shape
+	once    bool // what a replica may have taken in must not be sent to another
 	body    []byte
 	hints   hints
-	owner   *owner
+	owner   *owner // of the model; until the body is read, of the host, if it is a model's
 	call    *call
 	settled bool // the owner knows how it ended
 }
@@ -150,7 +117,7 @@ type exchange struct {
 // connection of a reply that was cut short, which is how net/http wants it.
 func (x *exchange) run(ctx context.Context) {
 	if f := x.read(); f != nil {
-		x.gateway.reject(x.w, f)
+		x.gateway.reject(x.w, x.r, f)
 		return
 	}
 	now := time.Now()
@@ -163,7 +130,7 @@ func (x *exchange) run(ctx context.Context) {
 		dispatch: make(chan dispatch, 1),
 	}
 	if !x.owner.post(event{kind: arrived, call: x.call}) {
-		x.gateway.reject(x.w, goingDown())
+		x.gateway.reject(x.w, x.r, goingDown())
 		return
 	}
 	defer x.settle(result{outcome: scale.Failed}) // only if a panic came before the one below
@@ -181,7 +148,7 @@ func (x *exchange) attempts(ctx context.Context) result {
 		switch {
 		case errors.Is(err, errNotRunning):
 			x.settled = true
-			goingDown().write(x.w)
+			goingDown().write(x.w, x.r)
 			return result{outcome: scale.Refused}
 		case err != nil:
 			return result{outcome: scale.Cancelled}
@@ -189,7 +156,7 @@ func (x *exchange) attempts(ctx context.Context) result {
 		tell(x.w.Header(), d)
 		if d.Kind != admission.Send {
 			x.settled = true
-			refused(x.owner.model.Name, d).write(x.w)
+			refused(x.owner.model.Name, d).write(x.w, x.r)
 			return result{}
 		}
 		result := x.attempt(ctx, d.attempt)
@@ -201,11 +168,14 @@ func (x *exchange) attempts(ctx context.Context) result {
 			"model", x.owner.model.Name, "replica", d.Replica, "request", x.id, "attempt", tries, "error", result.failed)
 		switch {
 		case errors.Is(result.failed, errGoingDown):
-			goingDown().write(x.w)
+			goingDown().write(x.w, x.r)
 			result.outcome = scale.Refused
 			return result
+		case x.once && !undelivered(result.failed):
+			unknownFate().write(x.w, x.r)
+			return result
 		case tries == maxTries || !x.owner.post(event{kind: failed, call: x.call}):
-			unreachable().write(x.w)
+			unreachable().write(x.w, x.r)
 			return result
 		}
 	}
@@ -254,41 +224,6 @@ func (x *exchange) settle(r result) {
 		c.served.TTFT = r.begin.Sub(c.request.At)
 	}
 	x.owner.post(event{kind: ended, call: c})
-}
-
-// read takes in the body and what it asks for.
-func (x *exchange) read() *refusal {
-	if e := x.r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		return &refusal{
-			status: http.StatusUnsupportedMediaType, kind: invalidRequest, code: "body_encoded",
-			message: "Bodies with a Content-Encoding are not accepted.", last: true,
-		}
-	}
-	if f := x.readBody(); f != nil {
-		return f
-	}
-	var err error
-	switch x.hints, err = inspect(x.body); {
-	case errors.Is(err, errDuplicate):
-		return badRequest("duplicate_key", "A key occurs twice in one object of the body.")
-	case errors.Is(err, errNoModel):
-		f := badRequest("model_missing", "The body must name the model as a string.")
-		f.param = "model"
-		return f
-	case err != nil:
-		return badRequest("body_not_json", "The body must be one JSON object.")
-	}
-	if x.r.URL.RawQuery != "" {
-		for _, name := range x.r.URL.Query()["model"] {
-			if name != x.hints.model {
-				return badRequest("model_ambiguous", "The query names another model than the body.")
-			}
-		}
-	}
-	if x.owner = x.gateway.byName[x.hints.model]; x.owner == nil {
-		return notServed(x.hints.model, x.gateway.names())
-	}
-	return nil
 }
 
 // readBody takes in the body, bounded in size and patience.

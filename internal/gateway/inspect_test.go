@@ -84,7 +84,7 @@ func FuzzMeter(f *testing.F) {
 	f.Add([]byte("data:1\r\n\r\n: c\n\ndata: [DONE]\r\n"), uint8(1))
 	f.Add([]byte("data: [DONE] \n\ndata: [DONE]x\n"), uint8(2))
 	f.Fuzz(func(t *testing.T, stream []byte, step uint8) {
-		whole, split := newMeter("/v1/completions", sse()), newMeter("/v1/completions", sse())
+		whole, split := newMeter(completion, sse()), newMeter(completion, sse())
 		whole.see(stream)
 		for rest := stream; len(rest) > 0; {
 			n := min(len(rest), 1+int(step)%7)

@@ -7,28 +7,31 @@ import (
 )
 
 const (
-	lineHead = 16      // of a line, enough to tell "data: [DONE]" from others
+	lineHead = 32      // of a line, enough to tell "event: response.incomplete" from others
 	tailSize = 2 << 10 // of a reply, where engines put usage
 )
 
 // meter watches a reply go by: it counts the events of a stream, knows whether
-// [DONE] came, and keeps the end of the reply, where usage stands.
+// the one came that ends it, and keeps the end of the reply, where usage stands.
 type meter struct {
+	shape     shape
 	events    bool // an event stream
-	needsDone bool // whose protocol ends it with [DONE]
-	chat      bool
-	done      bool
-	count     int // data events but [DONE]
+	judged    bool // whose end can be told from a breaking off
+	needsDone bool // whose protocol says how it ends
+	done      bool // it did
+	last      bool // the event that is being read ends a stream of responses
+	failed    bool // and says that it went wrong
+	count     int  // data events but [DONE]
 	head      []byte
 	length    int  // of the line so far
 	blank     bool // between events
 	tail      []byte
 }
 
-func newMeter(path string, reply *http.Response) meter {
-	m := meter{events: isEvents(reply.Header), chat: path == "/v1/chat/completions", blank: true}
-	m.needsDone = m.events && reply.StatusCode == http.StatusOK && reply.Header.Get("Content-Encoding") == "" &&
-		(m.chat || path == "/v1/completions")
+func newMeter(of shape, reply *http.Response) meter {
+	m := meter{shape: of, events: isEvents(reply.Header), blank: true}
+	m.judged = m.events && reply.StatusCode == http.StatusOK && reply.Header.Get("Content-Encoding") == ""
+	m.needsDone = m.judged && (of == chat || of == completion)
 	m.head = make([]byte, 0, lineHead)
 	return m
 }
@@ -67,7 +70,31 @@ func (m *meter) line() {
 			m.count++
 		}
 	}
+	if m.shape == responses && m.judged {
+		m.response(head)
+	}
 	m.head, m.length = m.head[:0], 0
+}
+
+// response takes in a line of a stream of responses. It ends with an event that
+// says how it went; engines that name no events are not judged.
+func (m *meter) response(head []byte) {
+	if m.blank {
+		m.done = m.done || m.last
+		m.last = false
+		return
+	}
+	name, ok := bytes.CutPrefix(head, []byte("event:"))
+	if !ok {
+		return
+	}
+	m.needsDone = true
+	switch string(bytes.TrimPrefix(name, []byte(" "))) {
+	case "response.completed", "response.incomplete":
+		m.last = true
+	case "response.failed", "error":
+		m.last, m.failed = true, true
+	}
 }
 
 // gap returns what must stand before an event of our own.
@@ -102,7 +129,7 @@ func (m *meter) tokens() int {
 			return n
 		}
 	}
-	if m.chat {
+	if m.shape == chat {
 		return max(0, m.count-1)
 	}
 	return m.count

@@ -49,7 +49,7 @@ type sloCard struct {
 	MaxHold   float64 `json:"max_hold_ms"`
 }
 
-func (g *Gateway) listModels(w http.ResponseWriter) {
+func (g *Gateway) listModels(w http.ResponseWriter, r *http.Request) {
 	list := modelList{Object: "list", Data: []modelCard{}}
 	for _, o := range g.owners {
 		list.Data = append(list.Data, g.card(o, o.model.Name))
@@ -57,16 +57,16 @@ func (g *Gateway) listModels(w http.ResponseWriter) {
 			list.Data = append(list.Data, g.card(o, alias))
 		}
 	}
-	writeJSON(w, list)
+	writeJSON(w, r, list)
 }
 
-func (g *Gateway) oneModel(w http.ResponseWriter, name string) {
+func (g *Gateway) oneModel(w http.ResponseWriter, r *http.Request, name string) {
 	o := g.byName[name]
 	if o == nil {
-		g.reject(w, notServed(name, g.names()))
+		g.reject(w, r, notServed(name, g.names()))
 		return
 	}
-	writeJSON(w, g.card(o, name))
+	writeJSON(w, r, g.card(o, name))
 }
 
 func (g *Gateway) names() []string {
@@ -95,10 +95,10 @@ func (g *Gateway) card(o *owner, name string) modelCard {
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-func writeJSON(w http.ResponseWriter, v any) {
+func writeJSON(w http.ResponseWriter, r *http.Request, v any) {
 	body, err := json.Marshal(v)
 	if err != nil { // names of models are checked text
-		(&refusal{status: http.StatusInternalServerError, kind: serverError, code: "internal"}).write(w)
+		(&refusal{status: http.StatusInternalServerError, kind: serverError, code: "internal"}).write(w, r)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

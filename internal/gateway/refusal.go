@@ -61,8 +61,23 @@ func (f *refusal) body() []byte {
 	return body
 }
 
-// write answers with the refusal.
-func (f *refusal) write(w http.ResponseWriter) {
+// plainBody is the form of an error in the Open Inference Protocol, whose
+// clients show the text as it is.
+func (f *refusal) plainBody() []byte {
+	body, err := json.Marshal(plainError{Error: f.message, Code: f.code})
+	if err != nil {
+		body, _ = json.Marshal(plainError{Error: http.StatusText(f.status), Code: f.code})
+	}
+	return body
+}
+
+type plainError struct {
+	Error string `json:"error"`
+	Code  string `json:"code"`
+}
+
+// write answers a request with the refusal, in the form of what was asked.
+func (f *refusal) write(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Should-Retry", strconv.FormatBool(f.retry))
@@ -73,6 +88,9 @@ func (f *refusal) write(w http.ResponseWriter) {
 		h.Set("Connection", "close")
 	}
 	body := f.body()
+	if isOpenInference(r) {
+		body = f.plainBody()
+	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(f.status)
 	_, _ = w.Write(body) // a client that left needs no answer
@@ -96,6 +114,20 @@ func unreachable() *refusal {
 		message: "The replicas that were tried failed before a reply began. Send the request again.",
 		retry:   true, after: time.Second,
 	}
+}
+
+// unknownFate answers what must not be sent a second time.
+func unknownFate() *refusal {
+	return &refusal{
+		status: http.StatusBadGateway, kind: serverError, code: "replica_unreachable",
+		message: "The replica failed before its reply began. Whether it acted on the request is not known, so it was not sent to another.",
+	}
+}
+
+// otherHost answers a request whose host belongs to another model than the one
+// it names.
+func otherHost() *refusal {
+	return badRequest("model_ambiguous", "The host belongs to another model than the one that is named.")
 }
 
 func bodyTooLarge(limit int64) *refusal {

@@ -22,7 +22,7 @@ var (
 	errGoingDown = errors.New("the gateway is shutting down")
 	errEmpty     = errors.New("the event stream ended before its first byte")
 	errSwitched  = errors.New("the replica switched protocols")
-	errNoDone    = errors.New("the event stream ended without [DONE]")
+	errNoDone    = errors.New("the event stream ended without the event that ends it")
 )
 
 const (
@@ -58,7 +58,7 @@ func (x *exchange) attempt(ctx context.Context, a *attempt) result {
 	if reply.StatusCode == http.StatusSwitchingProtocols {
 		return x.unanswered(errSwitched)
 	}
-	y := relay{exchange: x, attempt: a, reply: reply, meter: newMeter(x.r.URL.Path, reply)}
+	y := relay{exchange: x, attempt: a, reply: reply, meter: newMeter(x.shape, reply)}
 	return y.run(ctx)
 }
 
@@ -98,7 +98,7 @@ func (x *exchange) outbound(ctx context.Context, address string) *http.Request {
 	if _, set := h["User-Agent"]; !set {
 		h["User-Agent"] = []string{""} // not net/http's own
 	}
-	if _, set := h["Idempotency-Key"]; !set {
+	if _, set := h["Idempotency-Key"]; !set && !x.once {
 		// Not sent when empty, but has the transport try a new connection when
 		// the engine closed an idle one.
 		h["Idempotency-Key"] = []string{}
@@ -106,7 +106,7 @@ func (x *exchange) outbound(ctx context.Context, address string) *http.Request {
 	body := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.body)), nil }
 	first, _ := body()
 	request := &http.Request{
-		Method: http.MethodPost,
+		Method: x.r.Method,
 		URL:    &url.URL{Scheme: "http", Host: address, Path: x.r.URL.Path, RawQuery: x.r.URL.RawQuery},
 		Header: h, Host: address, ContentLength: int64(len(x.body)), Body: first, GetBody: body,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -221,6 +221,11 @@ func (y *relay) header() {
 			h[name] = values
 		}
 	}
+	if y.meter.judged {
+		// After a length that was kept, neither an event of ours nor an abort
+		// would be seen.
+		h.Del("Content-Length")
+	}
 	y.w.WriteHeader(y.reply.StatusCode)
 }
 
@@ -263,7 +268,7 @@ func (y *relay) finish(ctx context.Context, out *result, err error) {
 		err = nil
 	}
 	switch {
-	case err == nil && y.reply.StatusCode < http.StatusBadRequest:
+	case err == nil && y.reply.StatusCode < http.StatusBadRequest && !y.meter.failed:
 		out.outcome = scale.OK
 		return
 	case err == nil:
@@ -294,8 +299,11 @@ func (y *relay) errorEvent(err error) []byte {
 		f.code, f.message = "gateway_stopped", "The gateway stopped before the reply was complete."
 	}
 	event := y.meter.gap()
-	if y.r.URL.Path == "/v1/responses" {
+	if y.shape == responses {
 		return fmt.Appendf(event, "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"object\":\"response\",\"status\":\"failed\",\"error\":{\"code\":%q,\"message\":%q}}}\n\n", f.code, f.message)
+	}
+	if isOpenInference(y.r) {
+		return fmt.Appendf(event, "data: %s\n\n", f.plainBody())
 	}
 	return fmt.Appendf(event, "data: %s\n\n", f.body())
 }

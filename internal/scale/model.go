@@ -11,6 +11,8 @@ import (
 type Model struct {
 	Name     string   // the name that requests carry
 	Aliases  []string // other names that the same replicas serve, such as LoRA adapters
+	Paths    []string // prefixes of request paths that are this model's, whatever is sent there
+	Hosts    []string // hosts, lower-case and without port, that are this model's
 	Priority int      // who gets scarce GPUs: higher first
 	Owner    Owner
 	SLO      SLO
