@@ -41,8 +41,9 @@ func (x *exchange) read() *refusal {
 		}
 	}
 	host := x.owner
-	if x.owner = x.gateway.byName[x.hints.model]; x.owner == nil {
-		return notServed(x.hints.model, x.gateway.names())
+	var f *refusal
+	if x.owner, f = x.gateway.find(x.w.tenant, x.hints.model); f != nil {
+		return f
 	}
 	if host != nil && host != x.owner {
 		return otherHost()

@@ -73,8 +73,12 @@ type Gateway struct {
 	// ForwardAuthorization sends the client's Authorization header to replicas.
 	// Off by default: a key for the gateway is none of a model server's business.
 	ForwardAuthorization bool
-	Registerer           prometheus.Registerer // of the penstock_* metrics; nil for none
-	Logger               *slog.Logger
+	// Tenants are those who may ask. With none nobody is told apart, and whoever
+	// reaches the port may use the models.
+	Tenants    []scale.Tenant
+	Registerer prometheus.Registerer // of the penstock_* metrics; nil for none
+	Logger     *slog.Logger
+	AccessLog  *slog.Logger // gets one line for each request; nil for none
 
 	once      sync.Once
 	fault     error             // why the metrics could not be registered
@@ -84,6 +88,7 @@ type Gateway struct {
 	hosts     map[string]*owner
 	transport *http.Transport
 	metrics   *metrics
+	keys      keyring
 	door      door
 	buffers   sync.Pool // of *buffer
 	boot      string    // makes request IDs differ between runs
@@ -101,6 +106,7 @@ func (g *Gateway) prepare() {
 		_, _ = rand.Read(boot[:]) // never fails
 		g.boot, g.started = hex.EncodeToString(boot[:]), time.Now()
 		g.metrics, g.fault = newMetrics(g.Registerer)
+		g.keys = newKeyring(g.Tenants, g.metrics)
 		g.transport = newTransport()
 		g.buffers.New = newBuffer
 		g.byName, g.prefixes, g.hosts = map[string]*owner{}, map[string]*owner{}, map[string]*owner{}

@@ -32,39 +32,48 @@ func (g *Gateway) Handler() http.Handler {
 }
 
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
-	id := g.requestID()
-	reply := r.Header.Get("X-Request-Id")
-	if !usableID(reply) {
-		reply = id
-	}
-	w.Header().Set("X-Request-Id", reply)
+	v := g.newVisit(w, r)
+	defer g.leave(r.Context(), v)
 	if f := hygiene(r); f != nil {
-		g.reject(w, r, f)
+		g.reject(v, r, f)
 		return
 	}
 	if len(r.TransferEncoding) > 0 {
 		// RFC 9112 6.1 asks this where Content-Length came as well, and
 		// net/http does not show that it did.
-		w.Header().Set("Connection", "close")
+		v.Header().Set("Connection", "close")
 	}
 	switch {
 	case r.URL.Path == "/healthz" || r.URL.Path == "/v2/health/live":
-		w.WriteHeader(http.StatusOK)
+		v.route = r.URL.Path
+		v.WriteHeader(http.StatusOK)
 	case r.URL.Path == "/readyz" || r.URL.Path == "/v2/health/ready":
+		v.route = r.URL.Path
 		if g.door.isShut() {
-			goingDown().write(w, r)
+			goingDown().write(v, r)
 		}
 	case !g.door.enter():
-		g.reject(w, r, goingDown())
+		g.reject(v, r, goingDown())
 	default:
 		defer g.door.leave()
-		g.dispatch(w, r, id)
+		g.admit(v, r)
 	}
 }
 
-// reject answers a request whose model is not known.
-func (g *Gateway) reject(w http.ResponseWriter, r *http.Request, f *refusal) {
+// admit finds out who asks before anything else is looked at.
+func (g *Gateway) admit(v *visit, r *http.Request) {
+	var f *refusal
+	if v.tenant, f = g.keys.authenticate(r.Header); f != nil {
+		g.reject(v, r, f)
+		return
+	}
+	g.dispatch(v, r)
+}
+
+// reject answers a request that does not come as far as admission.
+func (g *Gateway) reject(w *visit, r *http.Request, f *refusal) {
 	g.metrics.rejected.WithLabelValues(f.code).Inc()
+	w.outcome = scale.Refused
 	f.write(w, r)
 }
 
@@ -100,7 +109,7 @@ func hygiene(r *http.Request) *refusal {
 // exchange is one request for a model, from its body to the end of its reply.
 type exchange struct {
 	gateway *Gateway
-	w       http.ResponseWriter
+	w       *visit
 	r       *http.Request
 	control *http.ResponseController
 	id      string
@@ -111,16 +120,32 @@ type exchange struct {
 	owner   *owner // of the model; until the body is read, of the host, if it is a model's
 	call    *call
 	settled bool // the owner knows how it ended
+	over    bool // the visit does
 }
 
 // run serves the exchange. It panics with http.ErrAbortHandler to abort the
 // connection of a reply that was cut short, which is how net/http wants it.
 func (x *exchange) run(ctx context.Context) {
+	t := x.w.tenant
+	if f := t.enter(x.w.at); f != nil {
+		x.gateway.reject(x.w, x.r, f)
+		return
+	}
+	defer func() { t.leave(x.w.served) }()
 	if f := x.read(); f != nil {
 		x.gateway.reject(x.w, x.r, f)
 		return
 	}
+	if !t.sees(x.owner.model.Name) { // of the path or the host; read has looked at names
+		x.gateway.reject(x.w, x.r, notFound())
+		return
+	}
+	x.w.model = x.owner.model.Name
 	now := time.Now()
+	if f := t.charge(x.hints.promptTokens, now); f != nil {
+		x.gateway.reject(x.w, x.r, f)
+		return
+	}
 	x.call = &call{
 		request: scale.Request{
 			ID: scale.RequestID(x.gateway.requests.Add(1)), At: now, Model: x.owner.model.Name,
@@ -128,6 +153,9 @@ func (x *exchange) run(ctx context.Context) {
 		},
 		limit:    x.hints.limit,
 		dispatch: make(chan dispatch, 1),
+	}
+	if t != nil {
+		x.call.request.Tenant, x.call.request.Priority = t.Name, t.Priority
 	}
 	if !x.owner.post(event{kind: arrived, call: x.call}) {
 		x.gateway.reject(x.w, x.r, goingDown())
@@ -157,8 +185,13 @@ func (x *exchange) attempts(ctx context.Context) result {
 		if d.Kind != admission.Send {
 			x.settled = true
 			refused(x.owner.model.Name, d).write(x.w, x.r)
-			return result{}
+			outcome := scale.Refused
+			if d.Kind == admission.Expire {
+				outcome = scale.Expired
+			}
+			return result{outcome: outcome, held: d.Held, woke: d.Woke}
 		}
+		x.w.replica, x.w.attempts = d.Replica, tries
 		result := x.attempt(ctx, d.attempt)
 		result.held, result.woke = d.Held, d.Woke
 		if result.failed == nil {
@@ -207,22 +240,27 @@ func (x *exchange) wait(ctx context.Context) (dispatch, error) {
 	}
 }
 
-// settle tells the owner how the exchange ended, once.
+// settle tells the visit how the exchange ended, and the owner, where it does
+// not know; once.
 func (x *exchange) settle(r result) {
-	if x.settled {
+	if x.over {
 		return
 	}
-	x.settled = true
-	end := time.Now()
-	c := x.call
-	c.begin, c.end = r.begin, end
-	c.served = scale.Served{
+	x.over = true
+	end, c := time.Now(), x.call
+	served := scale.Served{
 		Outcome: r.outcome, Held: r.held, Woke: r.woke, Streamed: r.streamed,
 		Total: end.Sub(c.request.At), OutputTokens: r.tokens,
 	}
 	if !r.begin.IsZero() {
-		c.served.TTFT = r.begin.Sub(c.request.At)
+		served.TTFT, x.w.began = r.begin.Sub(c.request.At), true
 	}
+	x.w.outcome, x.w.served = served.Outcome, served
+	if x.settled {
+		return
+	}
+	x.settled = true
+	c.begin, c.end, c.served = r.begin, end, served
 	x.owner.post(event{kind: ended, call: c})
 }
 

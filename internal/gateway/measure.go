@@ -107,6 +107,22 @@ type stats struct {
 	asked       ring[ask] // of requests with a limit
 	ends        ring[time.Time]
 	good, bad   float64
+	uses        map[string]scale.Use // by tenant, since the previous Traffic
+}
+
+// use adds to what a tenant used.
+func (s *stats) use(tenant string, more scale.Use) {
+	if tenant == "" {
+		return
+	}
+	if s.uses == nil {
+		s.uses = map[string]scale.Use{}
+	}
+	u := s.uses[tenant]
+	u.Requests += more.Requests
+	u.PromptTokens += more.PromptTokens
+	u.OutputTokens += more.OutputTokens
+	s.uses[tenant] = u
 }
 
 // lengths estimates how long replies are, in tokens, while many have not ended.
@@ -168,6 +184,7 @@ func (s *stats) arrived(c *call) {
 	s.arrivals++
 	s.lastArrival = c.request.At
 	s.prompts.put(c.request.PromptTokens)
+	s.use(c.request.Tenant, scale.Use{Requests: 1, PromptTokens: c.request.PromptTokens})
 	c.request.OutputTokens = c.limit
 	if c.limit > 0 {
 		s.limits.put(c.limit)
@@ -194,6 +211,7 @@ func (s *stats) finished(c *call, now time.Time) {
 		s.asked.put(ask{limit: c.limit, came: c.served.OutputTokens})
 	}
 	s.ends.put(now)
+	s.use(c.request.Tenant, scale.Use{OutputTokens: c.served.OutputTokens})
 }
 
 // pace returns how many requests ended each second of late, 0 for unknown.
@@ -257,7 +275,8 @@ func (o *owner) traffic(now time.Time) scale.Traffic {
 	if expected, known := s.outputs.mean(); known {
 		d.OutputTokens = scale.Observe(expected, now)
 	}
-	t := scale.Traffic{Demand: d, Loads: make(map[scale.ReplicaID]scale.Load, len(o.replicas))}
+	t := scale.Traffic{Demand: d, Loads: make(map[scale.ReplicaID]scale.Load, len(o.replicas)), Uses: s.uses}
+	s.uses = nil
 	for id, r := range o.replicas {
 		t.Loads[id] = scale.Load{
 			InFlight: scale.Observe(float64(r.inFlight), now),

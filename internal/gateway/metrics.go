@@ -20,6 +20,9 @@ type metrics struct {
 	held     *prometheus.GaugeVec
 	inFlight *prometheus.GaugeVec
 	limit    *prometheus.GaugeVec
+
+	tenantRequests *prometheus.CounterVec
+	tenantTokens   *prometheus.CounterVec
 }
 
 func newMetrics(to prometheus.Registerer) (*metrics, error) {
@@ -35,7 +38,7 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 	}
 	m := &metrics{
 		requests: counter("penstock_requests_total", "Requests that ended, by outcome.", "model", "outcome"),
-		rejected: counter("penstock_rejected_requests_total", "Requests refused before their model was known, by error code.", "code"),
+		rejected: counter("penstock_rejected_requests_total", "Requests refused before admission, by error code.", "code"),
 		retries:  counter("penstock_retries_total", "Requests sent to a second replica as the first failed before its reply began.", "model"),
 		ttft: histogram("penstock_ttft_seconds", "Arrival to first byte of a streamed reply, time held included.",
 			[]float64{.01, .025, .05, .1, .2, .4, .6, .8, 1, 1.5, 2, 3, 5, 10, 20, 40, 80, 160}),
@@ -46,6 +49,9 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 		held:     gauge("penstock_held_requests", "Requests that wait for a replica.", model...),
 		inFlight: gauge("penstock_inflight_requests", "Requests at replicas.", model...),
 		limit:    gauge("penstock_batch_limit", "Requests that one replica may have at once (B*).", "model", "variant"),
+
+		tenantRequests: counter("penstock_tenant_requests_total", "Requests of a tenant, by outcome, refused ones included.", "tenant", "outcome"),
+		tenantTokens:   counter("penstock_tenant_tokens_total", "Tokens of a tenant: of prompts, as estimated, and of output.", "tenant", "kind"),
 	}
 	if to == nil {
 		return m, nil
@@ -53,6 +59,7 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 	return m, errors.Join(
 		to.Register(m.requests), to.Register(m.rejected), to.Register(m.retries), to.Register(m.ttft), to.Register(m.tpot),
 		to.Register(m.hold), to.Register(m.held), to.Register(m.inFlight), to.Register(m.limit),
+		to.Register(m.tenantRequests), to.Register(m.tenantTokens),
 	)
 }
 
@@ -98,4 +105,23 @@ func (g gauges) limits(routes []scale.Route) {
 	for _, r := range routes {
 		g.all.limit.WithLabelValues(g.model, r.Replica.Target.Variant).Set(float64(r.BatchLimit))
 	}
+}
+
+// tenantGauges are the metrics of one tenant, or of those that share a label.
+type tenantGauges struct {
+	outcomes       map[scale.Outcome]prometheus.Counter
+	prompt, output prometheus.Counter
+}
+
+func (m *metrics) ofTenant(label string) tenantGauges {
+	g := tenantGauges{
+		outcomes: map[scale.Outcome]prometheus.Counter{},
+		prompt:   m.tenantTokens.WithLabelValues(label, "prompt"), output: m.tenantTokens.WithLabelValues(label, "output"),
+	}
+	for _, outcome := range scale.Outcomes() {
+		if outcome != scale.Lost && outcome != scale.Corrupted { // not to be seen from here
+			g.outcomes[outcome] = m.tenantRequests.WithLabelValues(label, outcome.String())
+		}
+	}
+	return g
 }

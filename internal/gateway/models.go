@@ -49,9 +49,12 @@ type sloCard struct {
 	MaxHold   float64 `json:"max_hold_ms"`
 }
 
-func (g *Gateway) listModels(w http.ResponseWriter, r *http.Request) {
+func (g *Gateway) listModels(w *visit, r *http.Request) {
 	list := modelList{Object: "list", Data: []modelCard{}}
 	for _, o := range g.owners {
+		if !w.tenant.sees(o.model.Name) {
+			continue
+		}
 		list.Data = append(list.Data, g.card(o, o.model.Name))
 		for _, alias := range o.model.Aliases {
 			list.Data = append(list.Data, g.card(o, alias))
@@ -60,19 +63,31 @@ func (g *Gateway) listModels(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, r, list)
 }
 
-func (g *Gateway) oneModel(w http.ResponseWriter, r *http.Request, name string) {
-	o := g.byName[name]
-	if o == nil {
-		g.reject(w, r, notServed(name, g.names()))
+func (g *Gateway) oneModel(w *visit, r *http.Request, name string) {
+	o, f := g.find(w.tenant, name)
+	if f != nil {
+		g.reject(w, r, f)
 		return
 	}
+	w.model = o.model.Name
 	writeJSON(w, r, g.card(o, name))
 }
 
-func (g *Gateway) names() []string {
+// find returns the model of a name, if the tenant may use it.
+func (g *Gateway) find(t *tenant, name string) (*owner, *refusal) {
+	if o := g.byName[name]; o != nil && t.sees(o.model.Name) {
+		return o, nil
+	}
+	return nil, notServed(name, g.names(t))
+}
+
+// names returns every name that a tenant may use.
+func (g *Gateway) names(t *tenant) []string {
 	names := make([]string, 0, len(g.byName))
-	for name := range g.byName {
-		names = append(names, name)
+	for name, o := range g.byName {
+		if t.sees(o.model.Name) {
+			names = append(names, name)
+		}
 	}
 	return names
 }
@@ -95,7 +110,7 @@ func (g *Gateway) card(o *owner, name string) modelCard {
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-func writeJSON(w http.ResponseWriter, r *http.Request, v any) {
+func writeJSON(w *visit, r *http.Request, v any) {
 	body, err := json.Marshal(v)
 	if err != nil { // names of models are checked text
 		(&refusal{status: http.StatusInternalServerError, kind: serverError, code: "internal"}).write(w, r)

@@ -18,6 +18,7 @@ const inferencePath = "/v2/models/"
 func (x *exchange) openInference(ctx context.Context) {
 	g, p := x.gateway, x.r.URL.Path
 	if p == "/v2" {
+		x.w.route = p
 		if g.allow(x.w, x.r, http.MethodGet, http.MethodHead) {
 			writeJSON(x.w, x.r, serverCard{Name: ownOwner, Version: "2", Extensions: []string{}})
 		}
@@ -30,15 +31,16 @@ func (x *exchange) openInference(ctx context.Context) {
 		return
 	}
 	host := x.owner
-	if x.owner = g.byName[name]; x.owner == nil {
-		g.reject(x.w, x.r, notServed(name, g.names()))
+	var f *refusal
+	if x.owner, f = g.find(x.w.tenant, name); f != nil {
+		g.reject(x.w, x.r, f)
 		return
 	}
 	if host != nil && host != x.owner {
 		g.reject(x.w, x.r, otherHost())
 		return
 	}
-	x.shape = opaque
+	x.shape, x.w.route = opaque, strings.TrimSuffix(inferencePath+"*/"+verb, "/")
 	switch verb {
 	case "infer", "generate", "generate_stream":
 		if g.allow(x.w, x.r, http.MethodPost) {

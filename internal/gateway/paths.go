@@ -43,16 +43,18 @@ func openAI(path string) shape {
 }
 
 // dispatch tells the paths apart.
-func (g *Gateway) dispatch(w http.ResponseWriter, r *http.Request, id string) {
+func (g *Gateway) dispatch(w *visit, r *http.Request) {
 	p := r.URL.Path
-	x := exchange{gateway: g, w: w, r: r, control: http.NewResponseController(w), id: id, owner: g.hosts[hostname(r.Host)]}
+	x := exchange{gateway: g, w: w, r: r, control: http.NewResponseController(w), id: w.id, owner: g.hosts[hostname(r.Host)]}
 	name, one := strings.CutPrefix(p, "/v1/models/")
 	switch x.shape = openAI(p); {
 	case x.shape != 0:
+		w.route = p
 		if g.allow(w, r, http.MethodPost) {
 			x.run(r.Context())
 		}
 	case p == "/v1/models" || one:
+		w.route = "/v1/models"
 		switch {
 		case !g.allow(w, r, http.MethodGet, http.MethodHead):
 		case one:
@@ -80,10 +82,15 @@ func (x *exchange) generic(ctx context.Context) {
 	if !x.gateway.allow(x.w, x.r, http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions) {
 		return
 	}
+	x.w.route = configuredRoute
 	x.shape = opaque
 	x.once = x.r.Method == http.MethodPost || x.r.Method == http.MethodPatch
 	x.run(ctx)
 }
+
+// configuredRoute is what the access log calls a path that the configuration
+// gives to a model: what stands in it is the model's business.
+const configuredRoute = "*"
 
 // prefixed returns the owner of the longest configured prefix of a path.
 func (g *Gateway) prefixed(path string) *owner {
@@ -104,7 +111,7 @@ func hostname(host string) string {
 }
 
 // allow refuses other methods than these.
-func (g *Gateway) allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
+func (g *Gateway) allow(w *visit, r *http.Request, methods ...string) bool {
 	if slices.Contains(methods, r.Method) {
 		return true
 	}

@@ -25,7 +25,7 @@ type refusal struct {
 	message string
 	param   string
 	retry   bool          // x-should-retry
-	after   time.Duration // Retry-After; 0 for none
+	after   time.Duration // Retry-After and, for those who know it, Retry-After-Ms; 0 for none
 	last    bool          // Connection: close
 }
 
@@ -77,12 +77,17 @@ type plainError struct {
 }
 
 // write answers a request with the refusal, in the form of what was asked.
-func (f *refusal) write(w http.ResponseWriter, r *http.Request) {
+func (f *refusal) write(w *visit, r *http.Request) {
+	w.code = f.code
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Should-Retry", strconv.FormatBool(f.retry))
 	if f.after > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(f.after.Seconds()))))
+		h.Set("Retry-After-Ms", strconv.FormatInt(int64(math.Ceil(f.after.Seconds()*1000)), 10))
+	}
+	if f.status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer") // RFC 9110 11.6.1 asks for it
 	}
 	if f.last {
 		h.Set("Connection", "close")
@@ -98,6 +103,21 @@ func (f *refusal) write(w http.ResponseWriter, r *http.Request) {
 
 func badRequest(code, message string) *refusal {
 	return &refusal{status: http.StatusBadRequest, kind: invalidRequest, code: code, message: message}
+}
+
+func unauthorized(code, message string) *refusal {
+	return &refusal{status: http.StatusUnauthorized, kind: invalidRequest, code: code, message: message}
+}
+
+// rateLimited says which limit of its own a tenant has reached. Where it takes
+// longer than clients obey Retry-After they are told not to come back by
+// themselves.
+func rateLimited(what string, wait time.Duration) *refusal {
+	return &refusal{
+		status: http.StatusTooManyRequests, kind: rateLimit, code: "rate_limited",
+		message: fmt.Sprintf("%s. Ask again in %s.", what, roundUp(wait)),
+		retry:   wait <= longestObeyed, after: wait,
+	}
 }
 
 func goingDown() *refusal {

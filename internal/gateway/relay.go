@@ -94,6 +94,7 @@ func (x *exchange) outbound(ctx context.Context, address string) *http.Request {
 	if !x.gateway.ForwardAuthorization {
 		h.Del("Authorization")
 	}
+	x.w.trace.forward(h)
 	h["X-Request-Id"] = []string{x.id} // engines use it as a key: it must be unique
 	if _, set := h["User-Agent"]; !set {
 		h["User-Agent"] = []string{""} // not net/http's own

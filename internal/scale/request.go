@@ -12,7 +12,7 @@ type Request struct {
 	At           time.Time // arrival
 	Model        string    // as authorised: the Model's name, not an alias
 	Tenant       string    // "" where tenants are not told apart
-	Priority     int
+	Priority     int       // among requests that wait: higher first
 	PromptTokens int       // known, or estimated from the body's size
 	OutputTokens int       // the client's limit, or an estimate; a trace has the truth
 	Bytes        int       // body size, bounded while held

@@ -17,4 +17,7 @@ type Route struct {
 type Traffic struct {
 	Demand Demand
 	Loads  map[ReplicaID]Load // InFlight and Latency of every routed Replica, draining ones included
+	// Uses is by Tenant.Name what was asked since the previous Traffic; nil where
+	// tenants are not told apart or none asked.
+	Uses map[string]Use
 }
