@@ -85,6 +85,12 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 		Limits: gateway.Limits{MaxHeld: c.Server.MaxHeld, MaxHeldBytes: c.Server.MaxHeldBytes, MaxBody: c.Server.MaxBody},
 		Wake:   func(string) { m.wake() }, Registerer: registry, Logger: m.logger,
 	}
+	if pair := c.Server.TLS; pair != (config.TLS{}) {
+		m.gateway.Certificate = &gateway.Certificate{CertFile: pair.CertFile, KeyFile: pair.KeyFile, Logger: m.logger}
+		if err := m.gateway.Certificate.Load(); err != nil {
+			return err
+		}
+	}
 	m.world = &local.World{
 		Models: c.Models, Runs: c.Runs, Offerings: c.Offerings, Fleet: c.Fleet, GPUs: gpus, Tick: c.Server.Tick,
 		StateDir: c.Server.StateDir, Gateway: m.gateway, Logger: m.logger,
@@ -207,7 +213,11 @@ func (m *machine) Run(ctx context.Context) error {
 }
 
 func (m *machine) serve(server *http.Server) error {
-	if err := server.Serve(m.serving); !errors.Is(err, http.ErrServerClosed) {
+	serve := server.Serve
+	if m.gateway.Certificate != nil {
+		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+	}
+	if err := serve(m.serving); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -283,7 +293,12 @@ func (m *machine) close() error {
 }
 
 // url is where the gateway is reached.
-func (m *machine) url() string { return "http://" + m.serving.Addr().String() }
+func (m *machine) url() string {
+	if m.gateway.Certificate != nil {
+		return "https://" + m.serving.Addr().String()
+	}
+	return "http://" + m.serving.Addr().String()
+}
 
 func (m *machine) consoleURL() string { return "http://" + m.asking.Addr().String() }
 

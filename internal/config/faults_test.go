@@ -68,10 +68,12 @@ func TestFaultsSayWhereAndWhat(t *testing.T) {
 		"a path twice":                   {"org/chat", "org/chat\n  paths: [/detect, /detect]", `p.yaml:6 spec.paths[1] is "/detect", which belongs to chat already. Give it to one model, once.`},
 		"a host with a port":             {"org/chat", "org/chat\n  hosts: [\"a.b:80\"]", `p.yaml:6 spec.hosts[0] is "a.b:80". Write a host name in lower case without a port, such as detect.example.com.`},
 
-		"only one of ttft and tpot":  {"    tpot: 100ms\n", "", "p.yaml:6 spec.slo is not complete. Set both ttft and tpot (such as ttft: 1s, tpot: 50ms), or latency for a model without tokens."},
-		"latency beside ttft":        {"ttft: 2s", "ttft: 2s\n    latency: 3s", "p.yaml:8 spec.slo.latency stands beside ttft or tpot. Set ttft and tpot for a model that streams tokens, or latency for one without."},
-		"an objective without slack": {"ttft: 2s", "ttft: 2s\n    objective: 100%", "p.yaml:8 spec.slo.objective is 100%. Set it above 0% and below 100%, such as 99%: what is left is the error budget."},
-		"a written zero duration":    {"ttft: 2s", "ttft: 2s\n    window: 0s", "p.yaml:8 spec.slo.window is 0, where a time is wanted. Leave it out for 28d."},
+		"a certificate without its key": {"", "---\napiVersion: penstock.dev/v1alpha1\nkind: ServerConfig\nspec: {tls: {certFile: c.pem}}\n", "p.yaml:18 spec.tls.keyFile is missing beside certFile: TLS needs both."},
+		"a key without its certificate": {"", "---\napiVersion: penstock.dev/v1alpha1\nkind: ServerConfig\nspec: {tls: {keyFile: c.pem}}\n", "p.yaml:18 spec.tls.certFile is missing beside keyFile: TLS needs both."},
+		"only one of ttft and tpot":     {"    tpot: 100ms\n", "", "p.yaml:6 spec.slo is not complete. Set both ttft and tpot (such as ttft: 1s, tpot: 50ms), or latency for a model without tokens."},
+		"latency beside ttft":           {"ttft: 2s", "ttft: 2s\n    latency: 3s", "p.yaml:8 spec.slo.latency stands beside ttft or tpot. Set ttft and tpot for a model that streams tokens, or latency for one without."},
+		"an objective without slack":    {"ttft: 2s", "ttft: 2s\n    objective: 100%", "p.yaml:8 spec.slo.objective is 100%. Set it above 0% and below 100%, such as 99%: what is left is the error budget."},
+		"a written zero duration":       {"ttft: 2s", "ttft: 2s\n    window: 0s", "p.yaml:8 spec.slo.window is 0, where a time is wanted. Leave it out for 28d."},
 		"a tpot that a lone request misses": {
 			"tpot: 100ms", "tpot: 10ms",
 			"p.yaml:8 spec.slo.tpot is 10ms, but variant a100 takes 12.7ms per token even for a lone request. Raise it, or take a faster accelerator.",

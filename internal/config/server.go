@@ -49,6 +49,10 @@ type ServerConfigSpec struct {
 	// +optional
 	Listen string `json:"listen,omitempty"`
 
+	// Certificate of the gateway. Without it the gateway speaks plain HTTP.
+	// +optional
+	TLS TLS `json:"tls,omitzero"`
+
 	// Address of the console: status, explanations, metrics.
 	// +kubebuilder:default="127.0.0.1:8081"
 	// +optional
@@ -91,6 +95,18 @@ type ServerConfigSpec struct {
 	// +kubebuilder:default="1s"
 	// +optional
 	Tick v1alpha1.Duration `json:"tick,omitempty"`
+}
+
+// TLS names the files of a certificate. They are read again when they change; a
+// new pair that can not be used is warned about, and the old one stays.
+type TLS struct {
+	// File of the certificate and its chain, PEM, relative to the file.
+	// +optional
+	CertFile string `json:"certFile,omitempty"`
+
+	// File of its private key, PEM, relative to the file.
+	// +optional
+	KeyFile string `json:"keyFile,omitempty"`
 }
 
 // Hold bounds the requests of one model that are held at the gateway. Beyond
@@ -165,6 +181,7 @@ func (g *GPUs) decode(o *object, n node, path string) {
 // Server is how Penstock runs on this machine.
 type Server struct {
 	Listen       string // host:port of the gateway
+	TLS          TLS    // with absolute paths; zero for plain HTTP
 	Console      string // host:port of the console
 	GPUs         GPUs
 	StateDir     string // absolute
@@ -182,6 +199,7 @@ func (f *file) checkServer() Server {
 	o, spec := f.server, f.server.Spec
 	s := Server{
 		Listen:       orDefault(spec.Listen, defaultListen),
+		TLS:          f.checkTLS(spec.TLS),
 		Console:      orDefault(spec.Console, defaultConsole),
 		GPUs:         spec.GPUs,
 		StateDir:     f.stateDir(spec.StateDir),
@@ -204,6 +222,20 @@ func (f *file) checkServer() Server {
 			text(v1alpha1.Bytes(s.MaxHeldBytes)), text(v1alpha1.Bytes(s.MaxBody)))
 	}
 	return s
+}
+
+// checkTLS resolves the files of a certificate.
+func (f *file) checkTLS(t TLS) TLS {
+	beside := filepath.Dir(f.absolute)
+	switch {
+	case t == TLS{}:
+		return t
+	case t.CertFile == "":
+		f.server.fault("spec.tls.certFile", "is missing beside keyFile: TLS needs both.")
+	case t.KeyFile == "":
+		f.server.fault("spec.tls.keyFile", "is missing beside certFile: TLS needs both.")
+	}
+	return TLS{CertFile: within(beside, t.CertFile), KeyFile: within(beside, t.KeyFile)}
 }
 
 // checkListen refuses an address that is none, and one that other machines

@@ -73,6 +73,8 @@ type Gateway struct {
 	// ForwardAuthorization sends the client's Authorization header to replicas.
 	// Off by default: a key for the gateway is none of a model server's business.
 	ForwardAuthorization bool
+	// Certificate has the Server speak TLS: serve it with ServeTLS. May be nil.
+	Certificate *Certificate
 	// Tenants are those who may ask. With none nobody is told apart, and whoever
 	// reaches the port may use the models.
 	Tenants    []scale.Tenant
@@ -146,27 +148,36 @@ func (g *Gateway) Run(ctx context.Context) error {
 		running.Go(func() { o.run(ctx) })
 		running.Go(func() { o.learn(ctx) })
 	}
+	if g.Certificate != nil {
+		running.Go(func() { g.Certificate.watch(ctx) })
+	}
 	running.Wait()
 	g.transport.CloseIdleConnections()
 	return nil
 }
 
 // Server returns an HTTP server for the Handler with the settings that an open
-// port needs: HTTP/1.1 and HTTP/2 with prior knowledge, bounded headers, and no
-// patience with those who send them slowly. The caller serves and closes it.
+// port needs: HTTP/1.1 and HTTP/2 (by ALPN over TLS, with prior knowledge
+// without), bounded headers, and no patience with those who send them slowly.
+// The caller serves and closes it.
 func (g *Gateway) Server() *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
-	return &http.Server{
+	server := &http.Server{
 		Handler:           g.Handler(),
-		ReadHeaderTimeout: readHeaderTimeout,
+		ReadHeaderTimeout: readHeaderTimeout, // also that of a TLS handshake
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		Protocols:         protocols,
 		ErrorLog:          slog.NewLogLogger(g.Logger.Handler(), slog.LevelDebug),
 	}
+	if g.Certificate != nil {
+		server.TLSConfig = g.Certificate.config()
+	}
+	return server
 }
 
 // Route replaces what is known of a model's replicas. When it has returned, a

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -56,20 +57,46 @@ func newRig(t *testing.T, adjust func(*Gateway)) *rig {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
-	server := httptest.NewUnstartedServer(nil)
-	server.Config = r.Server()
-	server.Start()
-	r.url, r.client = server.URL, server.Client()
-	r.client.Transport.(*http.Transport).MaxIdleConnsPerHost = 100
+	stop := r.listen()
+	r.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}}
 	t.Cleanup(func() {
 		r.client.CloseIdleConnections()
-		server.Close()
+		stop()
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("run: %v", err)
 		}
 	})
 	return r
+}
+
+// listen serves as penstock does; stop ends it once no request is left.
+func (r *rig) listen() (stop func()) {
+	if r.Certificate == nil {
+		server := httptest.NewUnstartedServer(nil)
+		server.Config = r.Server()
+		server.Start()
+		r.url = server.URL
+		return server.Close
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	server := r.Server()
+	ended := make(chan error, 1)
+	go func() { ended <- server.ServeTLS(listener, "", "") }()
+	r.url = "https://" + listener.Addr().String()
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil {
+			r.t.Errorf("shut down: %v", err)
+		}
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			r.t.Errorf("serve: %v", err)
+		}
+	}
 }
 
 func route(id, address string, batch int) scale.Route {
