@@ -19,6 +19,7 @@ type replica struct {
 	inFlight int
 	tokens   int // KV need of what is there
 	work     int
+	gone     bool // no longer in fleet.replicas
 }
 
 // room returns the tokens that still fit, or -1 when no request does. An empty
@@ -66,6 +67,7 @@ type fleet struct {
 	refused  int                          // from so many tokens on a scan finds nothing, until a leaf changes
 	ready    int
 	kept     *replica // not to be found: it is kept free for one request
+	affinity affinity
 }
 
 func newFleet() fleet {
@@ -94,6 +96,7 @@ func (f *fleet) route(routes []scale.Route) {
 	}
 	for id, r := range f.replicas {
 		if r.batch == 0 && r.inFlight == 0 {
+			r.gone = true
 			delete(f.replicas, id)
 		}
 	}
@@ -137,6 +140,16 @@ func (f *fleet) open() bool {
 		return f.scan(0, 0) != 0
 	}
 	return f.nodes[1].room >= 0
+}
+
+// place returns where a request is best sent to, and not to the given replica;
+// nil where none has room.
+func (f *fleet) place(e *entry, not *replica) *replica {
+	best := f.find(e.need(), not)
+	if e.request.Prefix == 0 || best == nil || len(f.affinity.table) == 0 {
+		return best
+	}
+	return f.prefer(best, e, not)
 }
 
 // find returns the replica with the least load that has room for need tokens
@@ -211,6 +224,7 @@ func (f *fleet) search(at, need, skip int) int {
 func (f *fleet) update(r *replica) {
 	if r.leaf == 0 {
 		if r.inFlight == 0 && r.batch == 0 {
+			r.gone = true
 			delete(f.replicas, r.id)
 		}
 		return
@@ -234,6 +248,9 @@ func (f *fleet) update(r *replica) {
 }
 
 func (f *fleet) add(r *replica, e *entry) {
+	if e.request.Prefix != 0 {
+		f.affinity.note(e.request.Prefix, r, len(f.order))
+	}
 	r.inFlight++
 	r.tokens += e.need()
 	r.work += e.work()

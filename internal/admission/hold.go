@@ -42,7 +42,8 @@ func (q *Queue) newEntry(r *scale.Request, now time.Time) *entry {
 		q.spare, e.next = e.next, nil
 	}
 	e.request.ID, e.request.At, e.request.Deadline = r.ID, r.At, r.Deadline
-	e.request.Priority, e.request.Bytes = r.Priority, r.Bytes
+	e.request.Priority, e.request.Tenant = r.Priority, r.Tenant
+	e.request.Prefix, e.request.Bytes = r.Prefix, r.Bytes
 	e.request.PromptTokens, e.request.OutputTokens = r.PromptTokens, r.OutputTokens
 	if r.At.IsZero() {
 		e.request.At = now
@@ -164,6 +165,7 @@ func (q *Queue) next(now time.Time) (*entry, *replica) {
 				c.sinceLate++
 			}
 			q.pass(blocked)
+			c.charge(e)
 			return e, to
 		}
 	}
@@ -172,6 +174,9 @@ func (q *Queue) next(now time.Time) (*entry, *replica) {
 
 // fitting returns the first request of a lane that fits a replica.
 func (q *Queue) fitting(l *lane, blocked **entry) (*entry, *replica) {
+	if l.class.fair.on {
+		return q.fairest(l, blocked)
+	}
 	looked := 0
 	for e := l.first; e != nil && looked < window; e = e.next {
 		if to := q.find(e); to != nil {
@@ -194,7 +199,7 @@ func (q *Queue) find(e *entry) *replica {
 	if e.avoid != "" {
 		not = q.fleet.replicas[e.avoid]
 	}
-	return q.fleet.find(e.need(), not)
+	return q.fleet.place(e, not)
 }
 
 // pass notes that a request was overtaken because it fits nowhere. After some
@@ -224,9 +229,8 @@ func (q *Queue) sleep(wasAwake bool) {
 	asked := !wasAwake
 	for _, c := range q.classes {
 		for e := c.fresh.first; e != nil; e = c.fresh.first {
-			c.fresh.remove(e)
 			e.woke = true
-			c.late.insert(e)
+			e.move(&c.late)
 		}
 		for e := c.late.first; e != nil; e = e.next {
 			e.woke = true
@@ -263,9 +267,9 @@ func (q *Queue) refuse(e *entry, why Why) {
 func (q *Queue) enqueue(e *entry) {
 	c := q.class(e.request.Priority)
 	if e.woke {
-		c.late.insert(e)
+		c.insert(e, &c.late, q.limits.Weights)
 	} else {
-		c.fresh.insert(e)
+		c.insert(e, &c.fresh, q.limits.Weights)
 	}
 	e.waited = true
 	q.held++
@@ -292,7 +296,7 @@ func (q *Queue) leave(e *entry, now time.Time) {
 	if e == q.reserved {
 		q.unreserve()
 	}
-	e.lane.remove(e)
+	e.lane.class.remove(e)
 	q.due.remove(e)
 	q.held--
 	q.bytes -= e.request.Bytes
@@ -303,7 +307,7 @@ func (q *Queue) leave(e *entry, now time.Time) {
 func (q *Queue) class(priority int) *class {
 	i, found := slices.BinarySearchFunc(q.classes, priority, func(c *class, p int) int { return p - c.priority })
 	if !found {
-		q.classes = slices.Insert(q.classes, i, &class{priority: priority})
+		q.classes = slices.Insert(q.classes, i, newClass(priority))
 	}
 	return q.classes[i]
 }

@@ -34,6 +34,10 @@ type entry struct {
 	avoidUntil time.Time
 	due        time.Time // when time changes something for it
 	heapAt     int       // in Queue.due, where it is while it is in a lane
+
+	// While its class tells tenants apart.
+	flow           *flow
+	before, behind *entry // of the same tenant and lane
 }
 
 // request is what is kept of a scale.Request. A simulation passes a million of
@@ -43,6 +47,8 @@ type request struct {
 	At           time.Time
 	Deadline     time.Time
 	Priority     int
+	Tenant       string
+	Prefix       uint64
 	PromptTokens int
 	OutputTokens int
 	Bytes        int
@@ -74,6 +80,15 @@ type class struct {
 	priority    int
 	fresh, late lane
 	sinceLate   int // fresh releases since the last late one
+	held        int // in both lanes
+	fair        fairness
+}
+
+func newClass(priority int) *class {
+	c := &class{priority: priority}
+	c.fresh.class, c.late.class = c, c
+	c.fresh.flows.kind, c.late.flows.kind, c.fair.idle.kind = freshHeap, lateHeap, idleHeap
+	return c
 }
 
 // age moves what can no longer be good to the late lane.
@@ -86,14 +101,15 @@ func (c *class) age(now time.Time, slo scale.SLO) {
 		return
 	}
 	for e := c.fresh.first; e != nil && !now.Before(e.request.At.Add(budget)); e = c.fresh.first {
-		c.fresh.remove(e)
-		c.late.insert(e)
+		e.move(&c.late)
 	}
 }
 
 // lane is a list in order of arrival.
 type lane struct {
 	first, last *entry
+	class       *class
+	flows       flowHeap // tenants with requests here, while the class tells them apart
 }
 
 // insert puts an entry behind all that arrived before it: usually at the end,

@@ -58,11 +58,13 @@ type state struct {
 func (s *state) need() int { return s.request.PromptTokens + s.request.OutputTokens }
 
 func newDriver(limits Limits) *driver {
+	limits.Weights = map[string]int{"b": 3}
 	limits.SLO = scale.SLO{TTFT: 500 * time.Millisecond, MaxHold: 8 * time.Second}
 	queue := New(limits)
 	queue.patience = patience
 	return &driver{
-		now: epoch, limits: limits, queue: queue, model: &naive{limits: limits, sinceLate: map[int]int{}},
+		now: epoch, limits: limits, queue: queue,
+		model:  &naive{limits: limits, sinceLate: map[int]int{}, fair: map[int]*naiveFair{}, served: map[naiveServed]bool{}},
 		routes: map[scale.ReplicaID]scale.Route{}, states: map[scale.RequestID]*state{}, fresh: map[int]int{},
 	}
 }
@@ -123,7 +125,8 @@ func (m *naive) Expire(now time.Time) []Effect {
 func (d *driver) arrive(t *rapid.T, prompt int) {
 	d.nextID++
 	r := scale.Request{
-		ID: d.nextID, At: d.now, Priority: rapid.SampledFrom([]int{0, 0, 0, 5}).Draw(t, "priority"),
+		ID: d.nextID, At: d.now, Tenant: rapid.SampledFrom([]string{"", "", "a", "b", "c"}).Draw(t, "tenant"),
+		Prefix: rapid.SampledFrom([]uint64{0, 7, 8}).Draw(t, "prefix"), Priority: rapid.SampledFrom([]int{0, 0, 0, 5}).Draw(t, "priority"),
 		PromptTokens: prompt, OutputTokens: rapid.SampledFrom([]int{0, 20, 200}).Draw(t, "output"),
 		Bytes: prompt, Deadline: d.now.Add(rapid.SampledFrom([]time.Duration{0, time.Second, 8 * time.Second}).Draw(t, "deadline")),
 	}
@@ -200,6 +203,11 @@ func (d *driver) settle(t *rapid.T) {
 	}
 	if n := len(d.queue.entries) + len(d.queue.due) + d.queue.inFlight + d.queue.held + d.queue.bytes; n != 0 || len(d.queue.fleet.replicas) != 1 {
 		t.Fatalf("something is left in the queue: %+v", d.queue)
+	}
+	for _, c := range d.queue.classes {
+		if c.held+len(c.fair.flows)+len(c.fair.idle.flows)+len(c.fresh.flows.flows)+len(c.late.flows.flows) != 0 || c.fair.on {
+			t.Fatalf("something is left of a tenant: %+v", c)
+		}
 	}
 }
 
@@ -309,7 +317,7 @@ func (d *driver) checkOrder(t *rapid.T, s *state) {
 		couldGo := o.need() <= s.need() && (o.avoid == "" || !d.now.Before(o.avoidEnds))
 		switch {
 		case d.late(o) == late:
-			if o.request.ID < s.request.ID && couldGo && !kept {
+			if o.request.ID < s.request.ID && o.request.Tenant == s.request.Tenant && couldGo && !kept {
 				t.Fatalf("%d was released before %d, which came first and is no larger", s.request.ID, o.request.ID)
 			}
 		case !late && couldGo:
@@ -324,7 +332,11 @@ func (d *driver) checkOrder(t *rapid.T, s *state) {
 	if kept {
 		return
 	}
-	if d.fresh[p]++; d.fresh[p] >= lateShare && d.lateHeld(p) <= window {
+	looked := window
+	if d.model.fair[p] != nil {
+		looked = window / 4
+	}
+	if d.fresh[p]++; d.fresh[p] >= lateShare && d.lateHeld(p) <= looked {
 		t.Fatalf("%d fresh requests were released in a row while a late one that fits waited", d.fresh[p])
 	}
 }
@@ -380,17 +392,13 @@ func (d *driver) checkNobodyWaits(t *rapid.T) {
 			continue
 		}
 		kept := d.queue.fleet.kept != nil && d.queue.fleet.kept.id == id
-		for _, c := range d.queue.classes {
-			for _, l := range []*lane{&c.fresh, &c.late} {
-				looked := 0
-				for e := l.first; e != nil && looked < window; e = e.next {
-					looked++
-					if id == e.avoid || kept && d.queue.reserved != e {
-						continue
-					}
-					if n == 0 || route.KVTokens == 0 || tokens+e.need() <= route.KVTokens {
-						t.Fatalf("request %d waits while %s has room", e.request.ID, id)
-					}
+		for _, p := range d.model.priorities() {
+			for _, r := range append(d.model.order(naiveLane{p, false}), d.model.order(naiveLane{p, true})...) {
+				if id == r.avoid || kept && d.model.reserved != r {
+					continue
+				}
+				if n == 0 || route.KVTokens == 0 || tokens+r.need() <= route.KVTokens {
+					t.Fatalf("request %d waits while %s has room", r.ID, id)
 				}
 			}
 		}

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -19,11 +20,24 @@ type naive struct {
 	routes    []scale.Route // those that may be sent requests, by ID
 	requests  []*naiveRequest
 	sinceLate map[int]int
+	fair      map[int]*naiveFair // by priority
+	served    map[naiveServed]bool
 	reserved  *naiveRequest
 	kept      scale.ReplicaID
 	seq       int
 	draining  bool
 	effects   []Effect
+}
+
+// naiveFair is how far each tenant of a priority is.
+type naiveFair struct {
+	clock int64
+	times map[string]int64
+}
+
+type naiveServed struct {
+	prefix  uint64
+	replica scale.ReplicaID
 }
 
 type naiveRequest struct {
@@ -42,6 +56,10 @@ type naiveRequest struct {
 }
 
 func (r *naiveRequest) need() int { return r.PromptTokens + r.OutputTokens }
+
+func (r *naiveRequest) cost(weights map[string]int) int64 {
+	return max(1, int64(max(1, r.PromptTokens+outputWeight*r.OutputTokens))*costScale/int64(max(1, weights[r.Tenant])))
+}
 
 func (r *naiveRequest) due() time.Time {
 	if r.avoid != "" && r.avoidUntil.Before(r.Deadline) {
@@ -78,6 +96,69 @@ func (m *naive) heldOf(l naiveLane) []*naiveRequest {
 	}
 	slices.SortFunc(held, func(a, b *naiveRequest) int { return cmp.Compare(a.seq, b.seq) })
 	return held
+}
+
+// order returns those of a lane that are looked at, in the order in which they
+// are to go.
+func (m *naive) order(l naiveLane) []*naiveRequest {
+	held, fair := m.heldOf(l), m.fair[l.priority]
+	if fair == nil {
+		return held[:min(len(held), window)]
+	}
+	type start struct {
+		*naiveRequest
+		at int64
+	}
+	var starts []start
+	next, ranks := maps.Clone(fair.times), map[string]int{}
+	tenants := map[string]bool{}
+	for _, r := range held {
+		tenants[r.Tenant] = true
+	}
+	for _, r := range held {
+		if ranks[r.Tenant]++; len(tenants) == 1 || ranks[r.Tenant] <= window/4 {
+			starts = append(starts, start{r, next[r.Tenant]})
+		}
+		next[r.Tenant] += r.cost(m.limits.Weights)
+	}
+	slices.SortFunc(starts, func(a, b start) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.seq, b.seq)) })
+	held = held[:0]
+	for _, s := range starts[:min(len(starts), window)] {
+		held = append(held, s.naiveRequest)
+	}
+	return held
+}
+
+// join makes the tenant of a request, which is to be held, known.
+func (m *naive) join(r *naiveRequest) {
+	held := append(m.heldOf(naiveLane{r.Priority, false}), m.heldOf(naiveLane{r.Priority, true})...)
+	if len(held) == 0 {
+		delete(m.fair, r.Priority)
+		return
+	}
+	fair := m.fair[r.Priority]
+	if fair == nil && held[0].Tenant != r.Tenant {
+		fair = &naiveFair{times: map[string]int64{}}
+		m.fair[r.Priority] = fair
+	}
+	if fair != nil && !slices.ContainsFunc(held, func(o *naiveRequest) bool { return o.Tenant == r.Tenant }) {
+		fair.times[r.Tenant] = max(fair.times[r.Tenant], fair.clock)
+	}
+}
+
+func (m *naive) charge(r *naiveRequest) {
+	if fair := m.fair[r.Priority]; fair != nil {
+		fair.clock = max(fair.clock, fair.times[r.Tenant])
+		fair.times[r.Tenant] += r.cost(m.limits.Weights)
+	}
+}
+
+// forget forgets what replicas had served that are neither routed nor busy.
+func (m *naive) forget() {
+	maps.DeleteFunc(m.served, func(s naiveServed, _ bool) bool {
+		inFlight, _, _ := m.use(s.replica)
+		return inFlight == 0 && !slices.ContainsFunc(m.routes, func(r scale.Route) bool { return r.Replica.ID == s.replica })
+	})
 }
 
 func (m *naive) sumHeld() (count, bytes, tokens int) {
@@ -142,18 +223,37 @@ func (m *naive) best(r *naiveRequest) scale.ReplicaID {
 			best, least = id, load
 		}
 	}
+	if best == "" || r.Prefix == 0 {
+		return best
+	}
+	closest := math.MaxInt
+	for _, route := range m.routes {
+		id := route.Replica.ID
+		if id == m.kept || id == r.avoid || !m.fits(route, r.need()) || !m.served[naiveServed{r.Prefix, id}] {
+			continue
+		}
+		_, _, work := m.use(id)
+		load := work * loadScale / route.BatchLimit
+		if load <= least+min(r.PromptTokens, scale.PrefixTokens)*loadScale/route.BatchLimit && load < closest {
+			best, closest = id, load
+		}
+	}
 	return best
 }
 
 func (m *naive) send(r *naiveRequest, to scale.ReplicaID, now time.Time) {
 	m.lift(r, now)
 	r.at, r.accepted = to, true
+	if r.Prefix != 0 {
+		m.served[naiveServed{r.Prefix, to}] = true
+	}
 	m.effects = append(m.effects, Effect{Kind: Send, Request: r.ID, Replica: to, Held: r.heldFor, Woke: r.woke})
 }
 
 // lift takes a request out of the hold or away from its replica.
 func (m *naive) lift(r *naiveRequest, now time.Time) {
 	r.at = ""
+	m.forget()
 	if !r.held {
 		return
 	}
@@ -221,10 +321,7 @@ func (m *naive) releaseOne(now time.Time) bool {
 	for _, p := range m.priorities() {
 		m.age(p, now)
 		for _, late := range []bool{m.sinceLate[p] >= lateShare-1, m.sinceLate[p] < lateShare-1} {
-			for i, r := range m.heldOf(naiveLane{p, late}) {
-				if i == window {
-					break
-				}
+			for _, r := range m.order(naiveLane{p, late}) {
 				to := m.best(r)
 				if to == "" {
 					if blocked == nil && r != m.reserved {
@@ -239,6 +336,7 @@ func (m *naive) releaseOne(now time.Time) bool {
 					m.sinceLate[p]++
 				}
 				m.pass(blocked)
+				m.charge(r)
 				m.send(r, to, now)
 				return true
 			}
@@ -279,6 +377,7 @@ func (m *naive) pass(r *naiveRequest) {
 }
 
 func (m *naive) place(r *naiveRequest, now time.Time) {
+	m.join(r)
 	r.held, r.since = true, now
 	r.woke = r.woke || len(m.routes) == 0
 	r.late = r.woke
@@ -370,6 +469,7 @@ func (m *naive) Route(routes []scale.Route, now time.Time) []Effect {
 		}
 	}
 	slices.SortFunc(m.routes, func(a, b scale.Route) int { return cmp.Compare(a.Replica.ID, b.Replica.ID) })
+	m.forget()
 	m.release(now)
 	if len(m.routes) > 0 {
 		return m.effects

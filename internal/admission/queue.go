@@ -4,14 +4,18 @@
 // effects come out. A gateway drives it with HTTP, a simulation with virtual
 // events, and both get the same decisions for the same events.
 //
-// Routing takes the replica with the least outstanding work for its size, and
-// never one above its batch limit, one without room for the request's tokens
-// or one that is draining. What can not be sent is held in arrival order, by
-// priority and, within one priority, in two lanes. Fresh requests can still
-// meet their time to first token and go first. Late ones no longer can, or
-// waited for a wake from zero and are judged by the longest hold instead; they
-// get what is left, and one release in lateShare for sure. Serving fresh work
-// first keeps one shortage from making everything behind it late.
+// Routing takes the replica with the least outstanding work for its size; one
+// that was sent the same prefix lately instead, if it has no more than what the
+// cached prefix saves beyond that. It never takes one above its batch limit, one
+// without room for the request's tokens or one that is draining.
+//
+// What can not be sent is held by priority and, within one priority, in two
+// lanes. Fresh requests can still meet their time to first token and go first.
+// Late ones no longer can, or waited for a wake from zero and are judged by the
+// longest hold instead; they get what is left, and one release in lateShare for
+// sure. Serving fresh work first keeps one shortage from making everything
+// behind it late. Within a lane tenants are served fairly, and each tenant's
+// requests in order of arrival.
 package admission
 
 import (
@@ -41,6 +45,9 @@ type Limits struct {
 	MaxHeld      int // requests
 	MaxHeldBytes int // bytes of their bodies
 	SLO          scale.SLO
+	// Weights are the shares of tenants, by Request.Tenant: one of weight 2 gets
+	// twice the work of one of weight 1, which is that of who is not named.
+	Weights map[string]int
 }
 
 // Kind is what an Effect asks for.
@@ -89,6 +96,7 @@ type Queue struct {
 	due      dueHeap
 	spare    *entry // recycled entries, linked by next
 	effects  []Effect
+	walk     []candidate // for fairest
 	seq      uint64
 	held     int
 	bytes    int
@@ -121,7 +129,7 @@ func (q *Queue) Arrive(r scale.Request, now time.Time) []Effect {
 	}
 	q.know(e)
 	if q.held == 0 {
-		if to := q.fleet.find(e.need(), nil); to != nil {
+		if to := q.fleet.place(e, nil); to != nil {
 			q.send(e, to)
 			return q.effects
 		}

@@ -17,7 +17,15 @@ type Request struct {
 	OutputTokens int       // the client's limit, or an estimate; a trace has the truth
 	Bytes        int       // body size, bounded while held
 	Deadline     time.Time // latest instant until which it may be held
+	// Prefix is a hash of how the prompt begins, of PrefixTokens about. Requests
+	// with the same one are served faster where another was before. 0 for unknown
+	// or too short to matter.
+	Prefix uint64
 }
+
+// PrefixTokens is of how many tokens Request.Prefix tells, and so what work is
+// saved at least where a replica has them in its KV cache.
+const PrefixTokens = 512
 
 // Outcome is how a request ended. Every request has exactly one.
 type Outcome int
