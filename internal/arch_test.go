@@ -66,6 +66,7 @@ var owners = map[string][]string{
 	"charm.land/":                             {"internal/cli"},
 	"github.com/HdrHistogram/":                {"internal/load"},
 	"github.com/alecthomas/kong":              {"internal/cli"},
+	"github.com/cespare/xxhash":               {"internal/gateway"},
 	"github.com/go-json-experiment/json":      {"internal/gateway", "internal/store"},
 	"github.com/netresearch/go-cron":          {"internal/config"},
 	"github.com/pressly/goose":                {"internal/store"},

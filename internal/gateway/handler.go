@@ -149,7 +149,7 @@ func (x *exchange) run(ctx context.Context) {
 	x.call = &call{
 		request: scale.Request{
 			ID: scale.RequestID(x.gateway.requests.Add(1)), At: now, Model: x.owner.model.Name,
-			PromptTokens: x.hints.promptTokens, Bytes: len(x.body), Deadline: now.Add(x.owner.model.SLO.MaxHold),
+			PromptTokens: x.hints.promptTokens, Prefix: x.hints.prefix, Bytes: len(x.body), Deadline: now.Add(x.owner.model.SLO.MaxHold),
 		},
 		limit:    x.hints.limit,
 		dispatch: make(chan dispatch, 1),

@@ -6,7 +6,10 @@ import (
 	"io"
 	"strconv"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/penstock/penstock/internal/scale"
 )
 
 // hints are what the gateway reads of a request's body, and no more.
@@ -15,6 +18,7 @@ type hints struct {
 	stream       bool
 	limit        int // output tokens that the client allows; 0 for no limit
 	promptTokens int // estimated
+	prefix       uint64
 }
 
 // bytesPerToken turns the size of a prompt into tokens, roughly: for English
@@ -39,7 +43,7 @@ func inspect(body []byte) (hints, error) {
 	}
 	_, err := d.ReadToken()
 	for err == nil && d.PeekKind() == '"' {
-		err = h.member(d)
+		err = h.member(d, body)
 	}
 	if err == nil {
 		_, err = d.ReadToken() // the closing brace
@@ -65,7 +69,7 @@ func inspect(body []byte) (hints, error) {
 }
 
 // member reads one name and its value.
-func (h *hints) member(d *jsontext.Decoder) error {
+func (h *hints) member(d *jsontext.Decoder, body []byte) error {
 	name, err := d.ReadValue()
 	if err != nil {
 		return err
@@ -96,9 +100,22 @@ func (h *hints) member(d *jsontext.Decoder) error {
 		before := d.InputOffset()
 		err := d.SkipValue()
 		h.promptTokens += int(d.InputOffset()-before) / bytesPerToken
+		if h.prefix == 0 {
+			h.prefix = prefixOf(body[before:d.InputOffset()])
+		}
 		return err
 	}
 	return d.SkipValue()
+}
+
+// prefixOf returns the hash of how a prompt begins, 0 for a short one. The text
+// of its JSON serves: a client writes the same thing the same way.
+func prefixOf(prompt []byte) uint64 {
+	const size = scale.PrefixTokens * bytesPerToken
+	if len(prompt) < size {
+		return 0
+	}
+	return max(1, xxhash.Sum64(prompt[:size]))
 }
 
 // plain returns the text of a JSON string.

@@ -14,15 +14,15 @@ func TestInspect(t *testing.T) {
 		body string
 		want hints
 	}{
-		"a chat":             {`{"model":"m","messages":[{"role":"user","content":"abcd"}],"stream":true,"max_tokens":7}`, hints{"m", true, 7, 8}},
-		"a prompt last":      {` {"stream" : false , "max_completion_tokens": 9, "prompt":"abcdefgh", "model":"m"} `, hints{"m", false, 9, 2}},
-		"the larger limit":   {`{"model":"m","max_tokens":3,"max_completion_tokens":5}`, hints{"m", false, 5, 0}},
-		"a limit of null":    {`{"model":"m","max_tokens":null,"stream":null}`, hints{"m", false, 0, 0}},
-		"a limit beyond all": {`{"model":"m","max_tokens":99999999999}`, hints{"m", false, maxTokens, 0}},
-		"a limit in letters": {`{"model":"m","max_tokens":"7"}`, hints{"m", false, 0, 0}},
-		"escaped names":      {`{"m\u006fdel":"\u006d","\u0073tream":true}`, hints{"m", true, 0, 0}},
-		"models inside":      {`{"metadata":{"model":"x","stream":true},"model":"m","tools":[{"model":"y"}]}`, hints{"m", false, 0, 0}},
-		"a lone surrogate":   {`{"model":"m","user":"\ud83d"}`, hints{"m", false, 0, 0}},
+		"a chat":             {`{"model":"m","messages":[{"role":"user","content":"abcd"}],"stream":true,"max_tokens":7}`, hints{"m", true, 7, 8, 0}},
+		"a prompt last":      {` {"stream" : false , "max_completion_tokens": 9, "prompt":"abcdefgh", "model":"m"} `, hints{"m", false, 9, 2, 0}},
+		"the larger limit":   {`{"model":"m","max_tokens":3,"max_completion_tokens":5}`, hints{"m", false, 5, 0, 0}},
+		"a limit of null":    {`{"model":"m","max_tokens":null,"stream":null}`, hints{"m", false, 0, 0, 0}},
+		"a limit beyond all": {`{"model":"m","max_tokens":99999999999}`, hints{"m", false, maxTokens, 0, 0}},
+		"a limit in letters": {`{"model":"m","max_tokens":"7"}`, hints{"m", false, 0, 0, 0}},
+		"escaped names":      {`{"m\u006fdel":"\u006d","\u0073tream":true}`, hints{"m", true, 0, 0, 0}},
+		"models inside":      {`{"metadata":{"model":"x","stream":true},"model":"m","tools":[{"model":"y"}]}`, hints{"m", false, 0, 0, 0}},
+		"a lone surrogate":   {`{"model":"m","user":"\ud83d"}`, hints{"m", false, 0, 0, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := inspect([]byte(c.body))
@@ -43,6 +43,31 @@ func TestInspect(t *testing.T) {
 		if got, err := inspect([]byte(body)); err == nil {
 			t.Errorf("%s: understood as %+v", name, got)
 		}
+	}
+}
+
+// Prompts that begin alike have one prefix, whatever follows; what is too short
+// to save anything has none.
+func TestPrefixTellsHowAPromptBegins(t *testing.T) {
+	of := func(body string) uint64 {
+		t.Helper()
+		h, err := inspect([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h.prefix
+	}
+	system := strings.Repeat("You are a helpful clerk. ", 100)
+	chat := `{"model":"m","messages":[{"role":"system","content":"` + system + `"},{"role":"user","content":"%s"}]}`
+	first := of(fmt.Sprintf(chat, "one"))
+	if first == 0 || first != of(fmt.Sprintf(chat, "another and longer")) || first != of(`{"stream":true,`+fmt.Sprintf(chat, "x")[1:]) {
+		t.Error("chats with one system prompt have different prefixes, or none")
+	}
+	if other := of(strings.Replace(fmt.Sprintf(chat, "one"), "helpful", "gruff", 1)); other == 0 || other == first {
+		t.Errorf("another system prompt has the prefix %x, beside %x", other, first)
+	}
+	if short := of(`{"model":"m","messages":[{"role":"user","content":"hello"}]}`); short != 0 {
+		t.Errorf("a short prompt has the prefix %x", short)
 	}
 }
 

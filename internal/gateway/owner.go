@@ -128,10 +128,21 @@ func newOwner(g *Gateway, m scale.Model) *owner {
 		events: make(chan event, 256), stopped: make(chan struct{}), learnFrom: make(chan string, 1),
 		gauges: g.metrics.of(m.Name),
 		queue: admission.New(admission.Limits{
-			MaxHeld: g.Limits.MaxHeld, MaxHeldBytes: g.Limits.MaxHeldBytes, SLO: m.SLO,
+			MaxHeld: g.Limits.MaxHeld, MaxHeldBytes: g.Limits.MaxHeldBytes, SLO: m.SLO, Weights: weights(g.Tenants),
 		}),
 		calls: map[scale.RequestID]*call{}, replicas: map[scale.ReplicaID]*replica{},
 	}
+}
+
+// weights are the shares of tenants that have one of their own.
+func weights(tenants []scale.Tenant) map[string]int {
+	w := map[string]int{}
+	for _, t := range tenants {
+		if t.Weight > 0 {
+			w[t.Name] = t.Weight
+		}
+	}
+	return w
 }
 
 // run owns the model's state until ctx ends.

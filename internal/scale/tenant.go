@@ -9,6 +9,7 @@ type Tenant struct {
 	Owner    Owner
 	Keys     []KeyDigest // never empty
 	Priority int         // of its requests among those that wait: higher first
+	Weight   int         // its share beside other tenants that wait, of equal priority; 0 is 1
 	Models   []string    // by Model.Name, what it may see and use; nil for all
 	Limits   TenantLimits
 }
