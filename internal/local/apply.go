@@ -107,7 +107,7 @@ func (f *fleet) start(ctx context.Context, t scale.ScaleTarget) (bool, error) {
 		values:    config.Values{Penstock: executable(), Replica: string(id), Model: t.Model, GPUs: gpus},
 		ports:     &f.ports,
 		paths:     f.paths,
-		every:     cmp.Or(f.world.Tick, time.Second),
+		collector: f.collector,
 		transport: f.transport,
 		gateway:   f.world.Gateway,
 		logger:    f.world.Logger,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/penstock/penstock/internal/config"
 	"github.com/penstock/penstock/internal/scale"
+	"github.com/penstock/penstock/internal/signals"
 )
 
 const (
@@ -28,6 +29,7 @@ type fleet struct {
 	world     *World
 	paths     paths
 	transport http.RoundTripper
+	collector *signals.Collector
 	name      string // in every ReplicaID, so that none is ever used twice
 	born      int    // Replicas so far
 
@@ -58,19 +60,21 @@ type member struct {
 }
 
 func newFleet(w *World, p paths, transport http.RoundTripper) *fleet {
+	tick := cmp.Or(w.Tick, time.Second)
 	f := &fleet{
 		world: w, paths: p, transport: transport, name: runName(),
-		models:   map[string]scale.Model{},
-		members:  map[scale.ReplicaID]*member{},
-		slots:    newSlots(w.GPUs),
-		ports:    ports{promised: map[int]bool{}},
-		limits:   map[scale.ScaleTarget]scale.Allocation{},
-		backoffs: map[scale.ScaleTarget]*backoff{},
-		withheld: map[scale.ScaleTarget]string{},
-		failures: map[string]int{},
-		reasons:  map[string]string{},
-		boots:    map[string][]scale.ColdStart{},
-		events:   make(chan event),
+		collector: &signals.Collector{Transport: transport, Every: tick, Timeout: max(tick, time.Second)},
+		models:    map[string]scale.Model{},
+		members:   map[scale.ReplicaID]*member{},
+		slots:     newSlots(w.GPUs),
+		ports:     ports{promised: map[int]bool{}},
+		limits:    map[scale.ScaleTarget]scale.Allocation{},
+		backoffs:  map[scale.ScaleTarget]*backoff{},
+		withheld:  map[scale.ScaleTarget]string{},
+		failures:  map[string]int{},
+		reasons:   map[string]string{},
+		boots:     map[string][]scale.ColdStart{},
+		events:    make(chan event),
 	}
 	for _, m := range w.Models {
 		f.models[m.Name] = m

@@ -12,12 +12,9 @@ import (
 
 // measured is what is known of a Replica's work.
 type measured struct {
-	load   scale.Load // Running, Waiting and KVCacheUsage only: the engine's
-	engine string     // whose dialect its metrics are in
-	// preempted is the engine's counter of preemptions, and warned when it was
-	// last warned about.
-	preempted scale.Observation
-	warned    time.Time
+	load   scale.Load     // Running, Waiting, KVCacheUsage and Engine only: the engine's
+	sample signals.Sample // the newest
+	warned time.Time      // when preemptions were last warned about
 	// looked is when Busy was last added to, and inFlight whether requests were
 	// there then.
 	looked   time.Time
@@ -53,7 +50,7 @@ func (f *fleet) observe(now time.Time, traffic map[string]scale.Traffic) scale.S
 func (m *member) merge(gateway scale.Load, now time.Time) {
 	engine := m.measured.load
 	m.Load = gateway
-	m.Load.Running, m.Load.Waiting, m.Load.KVCacheUsage = engine.Running, engine.Waiting, engine.KVCacheUsage
+	m.Load.Running, m.Load.Waiting, m.Load.KVCacheUsage, m.Load.Engine = engine.Running, engine.Waiting, engine.KVCacheUsage, engine.Engine
 	m.life.Busy += m.measured.busy(gateway, now)
 }
 
@@ -88,18 +85,40 @@ func (f *fleet) offerings() []scale.Offering {
 	return all
 }
 
-// sampled takes in what an engine said of itself.
+// sampled takes in what an engine said of itself. What speaks of more than the
+// Replica is not taken for its load.
 func (f *fleet) sampled(ctx context.Context, m *member, e event) {
 	known, s := &m.measured, e.sample
-	known.load.Running, known.load.Waiting, known.load.KVCacheUsage = s.Running, s.Waiting, s.KVCacheUsage
-	if s.Engine != known.engine {
-		known.engine = s.Engine
-		f.world.Logger.InfoContext(ctx, "engine metrics understood", "replica", m.ID, "engine", s.Engine)
+	before := known.sample
+	known.sample = s
+	log := f.world.Logger.With("replica", m.ID)
+	switch {
+	case s.Engine == before.Engine && !before.At.IsZero():
+	case s.Engine == "":
+		log.WarnContext(ctx, "engine metrics not understood", "path", e.path)
+	case s.Scope != signals.OfReplica && s.Scope != signals.OfNode:
+		log.WarnContext(ctx, "metrics are of no replica", "engine", s.Engine, "path", e.path)
+	default:
+		log.InfoContext(ctx, "engine metrics understood", "engine", s.Engine)
 	}
-	preempted, ok := signals.Increase(known.preempted, s.Preemptions)
-	known.preempted = s.Preemptions
+	if s.Scope != signals.OfReplica && s.Scope != signals.OfNode {
+		known.load = scale.Load{}
+		return
+	}
+	engine := s.Since(before)
+	for _, timing := range []struct{ now, before *scale.Timing }{
+		{&engine.TTFT, &known.load.Engine.TTFT}, {&engine.TPOT, &known.load.Engine.TPOT}, {&engine.EndToEnd, &known.load.Engine.EndToEnd},
+	} {
+		if !timing.now.Known() { // nothing ended since: the newest that is known says when it was
+			*timing.now = *timing.before
+		}
+	}
+	known.load = scale.Load{
+		Running: s.Value(scale.SignalRunning), Waiting: s.Value(scale.SignalWaiting), KVCacheUsage: s.Value(scale.SignalKVCacheUsage), Engine: engine,
+	}
+	preempted, ok := signals.Increase(before.Value(scale.SignalPreemptions), s.Value(scale.SignalPreemptions))
 	if ok && preempted > 0 && e.at.Sub(known.warned) >= warnEvery {
 		known.warned = e.at
-		f.world.Logger.WarnContext(ctx, "engine preempts requests", "replica", m.ID, "preemptions", preempted)
+		log.WarnContext(ctx, "engine preempts requests", "preemptions", preempted)
 	}
 }

@@ -51,6 +51,7 @@ type event struct {
 	at      time.Time
 	address string         // placed
 	sample  signals.Sample // sampled
+	path    string         // of the metrics; sampled
 	ending  ending         // gone
 }
 
@@ -86,7 +87,7 @@ type replica struct {
 	values    config.Values // all but the port
 	ports     *ports
 	paths     paths
-	every     time.Duration // between scrapes
+	collector *signals.Collector
 	transport http.RoundTripper
 	gateway   Gateway
 	logger    *slog.Logger
@@ -271,27 +272,17 @@ func (r *replica) watch(ctx context.Context, address string, isReady chan<- stru
 		}
 	}
 	close(isReady)
-	scraper := signals.Scraper{Transport: r.transport, Timeout: max(r.every, time.Second)}
-	ticker.Reset(r.every)
 	failures := 0
-	for {
-		sample, err := scraper.Scrape(ctx, "http://"+address+r.run.Metrics)
-		switch {
-		case err == nil:
+	r.collector.Watch(ctx, "http://"+address+r.run.Metrics, func(sample signals.Sample, err error) {
+		if err == nil {
 			failures = 0
-			r.tell(event{kind: sampled, sample: sample})
-		case ctx.Err() == nil:
-			if failures++; failures != tellFailure {
-				break
-			}
+			r.tell(event{kind: sampled, sample: sample, path: r.run.Metrics})
+			return
+		}
+		if failures++; failures == tellFailure {
 			r.logger.WarnContext(ctx, "metrics not read", "replica", r.id, "error", err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
+	})
 }
 
 // answers says whether the URL answers 200.

@@ -50,6 +50,7 @@ type Load struct {
 	KVCacheUsage Observation // 0..1
 	Busy         Observation // 0..1, share of the time since the previous Snapshot in which the accelerator worked
 	Latency      Latency
+	Engine       Engine
 }
 
 // Latency is what the requests that a Replica finished since the previous

@@ -1,0 +1,257 @@
+package signals
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// Defaults of a Collector.
+const (
+	defaultEvery   = 5 * time.Second
+	defaultTimeout = 5 * time.Second
+	defaultLane    = 64
+)
+
+const (
+	// patience is how long a scrape may keep a place in the quick lane. What
+	// takes longer goes on in the slow one, so that servers that do not answer
+	// delay none that do.
+	patience = 500 * time.Millisecond
+	// longestBackoff bounds the time between scrapes of a server that fails.
+	longestBackoff = 30 * time.Second
+	// jitter is how much sooner a scrape may be, as a share of the time between:
+	// who began together does not stay together.
+	jitter = 0.1
+)
+
+// errBusy gives up a scrape that takes long while as many others do.
+var errBusy = errors.New("too many servers answer slowly")
+
+// Collector scrapes many servers' metrics over HTTP, each again and again. How
+// many are scraped at once is bounded, and with it memory: one text each. It is
+// safe for concurrent use; its fields are not to be changed once it is used.
+type Collector struct {
+	Transport http.RoundTripper // the caller closes its idle connections
+	Every     time.Duration     // between scrapes of one server; 0 means 5 s
+	Timeout   time.Duration     // of a whole scrape; 0 means 5 s
+	// Lane is how many scrapes may be under way at once in each of two lanes: one
+	// for those that have just begun, one for those that take long or failed
+	// before. 0 means 64.
+	Lane int
+
+	once        sync.Once
+	reader      reader
+	quick, slow chan struct{} // a place for each scrape under way
+	texts       sync.Pool     // of *bytes.Buffer
+}
+
+func (c *Collector) prepare() {
+	c.once.Do(func() {
+		c.reader = newReader()
+		lane := c.Lane
+		if lane <= 0 {
+			lane = defaultLane
+		}
+		c.quick, c.slow = make(chan struct{}, lane), make(chan struct{}, lane)
+		c.texts.New = func() any { return new(bytes.Buffer) }
+	})
+}
+
+func or(d, otherwise time.Duration) time.Duration {
+	if d <= 0 {
+		return otherwise
+	}
+	return d
+}
+
+// Watch scrapes the metrics at a URL until ctx ends: at once, and then every
+// Every. A server that fails again and again is asked less and less often, up to
+// every 30 s. report gets each Sample or error, one after another; a server that
+// speaks no known dialect gives an empty Sample.
+func (c *Collector) Watch(ctx context.Context, address string, report func(Sample, error)) {
+	c.prepare()
+	every := or(c.Every, defaultEvery)
+	wait := time.Duration(0) // the first phase is drawn below
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for failures := 0; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		sample, err := c.scrape(ctx, address, failures)
+		if ctx.Err() != nil {
+			return
+		}
+		switch {
+		case err == nil:
+			failures = 0
+		case !errors.Is(err, errBusy): // which is not the server's fault
+			failures++
+		}
+		report(sample, err)
+		if wait == 0 {
+			wait = time.Duration(rand.Int64N(int64(every))) + 1
+		} else {
+			wait = backoff(every, failures)
+			wait -= time.Duration(jitter * rand.Float64() * float64(wait))
+		}
+		timer.Reset(wait)
+	}
+}
+
+// backoff is the time to the next scrape after so many failures in a row: the
+// first one changes nothing.
+func backoff(every time.Duration, failures int) time.Duration {
+	wait := every
+	for range failures - 1 {
+		if wait >= longestBackoff {
+			break
+		}
+		wait *= 2
+	}
+	return max(every, min(wait, longestBackoff))
+}
+
+// scrape takes a place in a lane, and scrapes.
+func (c *Collector) scrape(ctx context.Context, address string, failures int) (Sample, error) {
+	lane := c.quick
+	if failures > 0 {
+		lane = c.slow
+	}
+	select {
+	case lane <- struct{}{}:
+	case <-ctx.Done():
+		return Sample{}, ctx.Err()
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	place := &place{lane: lane}
+	defer place.leave()
+	if failures == 0 {
+		late := time.AfterFunc(patience, func() { place.move(c.slow, cancel) })
+		defer late.Stop()
+	}
+	sample, err := c.fetch(ctx, address)
+	if err != nil && errors.Is(context.Cause(ctx), errBusy) {
+		err = errBusy
+	}
+	if err != nil {
+		return Sample{}, fmt.Errorf("scrape %s: %w", redacted(address), err)
+	}
+	return sample, nil
+}
+
+// place is a scrape's place in a lane.
+type place struct {
+	mu   sync.Mutex
+	lane chan struct{} // nil once it was left
+}
+
+// move changes the lane, or gives the scrape up when there is no room.
+func (p *place) move(to chan struct{}, giveUp context.CancelCauseFunc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lane == nil {
+		return
+	}
+	<-p.lane
+	p.lane = nil
+	select {
+	case to <- struct{}{}:
+		p.lane = to
+	default:
+		giveUp(errBusy)
+	}
+}
+
+func (p *place) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lane != nil {
+		<-p.lane
+		p.lane = nil
+	}
+}
+
+// fetch reads one exposition and what it says in the first dialect that it
+// speaks.
+func (c *Collector) fetch(ctx context.Context, address string) (Sample, error) {
+	text, _ := c.texts.Get().(*bytes.Buffer)
+	defer c.texts.Put(text)
+	text.Reset()
+	at, err := c.load(ctx, address, text)
+	if err != nil {
+		return Sample{}, err
+	}
+	exposition, err := c.reader.read(text.Bytes(), at)
+	if err != nil {
+		return Sample{}, err
+	}
+	return exposition.Sample(), nil
+}
+
+// load reads the answer into the buffer and returns when it was true.
+func (c *Collector) load(ctx context.Context, address string, into *bytes.Buffer) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, or(c.Timeout, defaultTimeout))
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
+	if err != nil {
+		return time.Time{}, err
+	}
+	req.Header.Set("Accept", "text/plain;version=0.0.4,application/openmetrics-text;q=0.5")
+	client := http.Client{
+		Transport:     c.Transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return time.Time{}, withoutURL(err)
+	}
+	defer resp.Body.Close()
+	at := time.Now()
+	switch {
+	case resp.StatusCode/100 == 3:
+		return time.Time{}, fmt.Errorf("status %d: it sends elsewhere, which is not followed", resp.StatusCode)
+	case resp.StatusCode != http.StatusOK:
+		return time.Time{}, fmt.Errorf("status %d", resp.StatusCode)
+	}
+	if _, err := into.ReadFrom(io.LimitReader(resp.Body, maxBody+1)); err != nil {
+		return time.Time{}, fmt.Errorf("read body: %w", err)
+	}
+	if into.Len() > maxBody {
+		return time.Time{}, errTooLarge
+	}
+	return at, nil
+}
+
+// Ask scrapes the metrics at a URL once, and tells all that they say.
+func (c *Collector) Ask(ctx context.Context, address string) (Exposition, error) {
+	c.prepare()
+	var text bytes.Buffer
+	at, err := c.load(ctx, address, &text)
+	if err == nil {
+		var e Exposition
+		if e, err = c.reader.read(text.Bytes(), at); err == nil {
+			return e, nil
+		}
+	}
+	return Exposition{}, fmt.Errorf("scrape %s: %w", redacted(address), err)
+}
+
+// withoutURL is an error of a client without the URL, which is told once.
+func withoutURL(err error) error {
+	if inner, ok := errors.AsType[*url.Error](err); ok {
+		return inner.Err
+	}
+	return err
+}
