@@ -104,7 +104,7 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 		Report: func(err error) { m.logger.ErrorContext(ctx, "tick failed", "error", err) },
 	}
 	m.console = &console.Console{
-		Listen: m.asking.Addr().String(), Fleet: present{m}, History: m.journal, Gatherer: registry, Logger: m.logger,
+		Listen: m.asking.Addr().String(), Fleet: present{m}, History: m.journal, Logs: m.world, Gatherer: registry, Logger: m.logger,
 		Bill: func(lifetimes []scale.Lifetime, now time.Time) []scale.Charge {
 			return ledger.Bill(ledger.Account{Lifetimes: lifetimes, Owners: owners(c.Models), Span: ledger.Span{Until: now}, Now: now})
 		},

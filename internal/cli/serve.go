@@ -47,7 +47,7 @@ func (c *serveCmd) Run(ctx context.Context, std Streams) (err error) {
 func welcome(w io.Writer, m *machine) {
 	fmt.Fprintf(w, "penstock serves %s\n", names(m.config.Models))
 	fmt.Fprintf(w, "  gateway  %s/v1   OpenAI-compatible\n", m.url())
-	fmt.Fprintf(w, "  console  %s   ask it with: penstock status\n", m.consoleURL())
+	fmt.Fprintf(w, "  console  %s   open it in a browser, or ask it with: penstock status\n", m.consoleURL())
 	fmt.Fprintf(w, "  state    %s   journal, replicas' logs, notices\n", m.config.Server.StateDir)
 }
 

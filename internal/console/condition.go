@@ -89,7 +89,7 @@ func misses(s ModelStatus, d scale.Decision) string {
 
 // sentence is the whole in words: first who is hurt, then what is unknown,
 // then the rest.
-func sentence(models []ModelStatus) string {
+func sentence(models []ModelStatus, at time.Time) string {
 	by := map[Condition][]ModelStatus{}
 	for _, m := range models {
 		by[m.Condition] = append(by[m.Condition], m)
@@ -99,8 +99,8 @@ func sentence(models []ModelStatus) string {
 	}
 	var parts []string
 	if hurt := by[Missing]; len(hurt) > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %s %s objective. %s: %s.", len(hurt), count(len(models), "model"),
-			verb(len(hurt), "misses its", "miss their"), hurt[0].Name, strings.TrimSuffix(hurt[0].Why, ".")))
+		parts = append(parts, fmt.Sprintf("%d of %s %s objective. %s: %s%s.", len(hurt), count(len(models), "model"),
+			verb(len(hurt), "misses its", "miss their"), hurt[0].Name, strings.TrimSuffix(hurt[0].Why, "."), hurt[0].lasting(at)))
 	}
 	for _, c := range []struct {
 		condition Condition
@@ -149,3 +149,18 @@ func percent(share float64) string {
 
 // length is so many seconds for people.
 func length(s float64) string { return span(time.Duration(s * float64(time.Second))) }
+
+// lasting says for how long the condition has held, and what is coming.
+func (s ModelStatus) lasting(at time.Time) string {
+	text := ""
+	if s.Since != nil && at.Sub(*s.Since) >= time.Second {
+		text = ", for " + span(at.Sub(*s.Since))
+		if s.AtLeast {
+			text = ", for at least " + span(at.Sub(*s.Since))
+		}
+	}
+	if n := s.Replicas.Starting; n > 0 {
+		text += fmt.Sprintf("; %s %s", count(n, "replica"), verb(n, "loads", "load"))
+	}
+	return text
+}

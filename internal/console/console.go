@@ -1,17 +1,26 @@
 // Package console answers for a running Penstock over HTTP: how things stand,
-// why they do, and Prometheus metrics of it. It reads only: no request to it
-// changes anything, takes a path or a URL, or is more than a GET.
+// why they do, a page for browsers that shows it, and Prometheus metrics of it.
+// It reads only: no request to it changes anything of the fleet, or takes a path
+// or a URL.
 //
-//	GET /api/v1/status                              Status
+//	GET /                                           the page; also /model, /decisions, /decision, /replicas
+//	GET /api/v1/status[?model=NAME]                 Status
+//	GET /api/v1/fleet                               FleetView
+//	GET /api/v1/events[?model=NAME]                 server-sent events: FleetView, ModelEvent
+//	GET /api/v1/series[?model=&since=&until=]       SeriesView
 //	GET /api/v1/explain?model=NAME[&at=TIME]        Explanation
 //	GET /api/v1/decisions[?model=&since=&limit=]    Decisions, newest first
+//	GET /api/v1/replicas[?model=NAME]               ReplicaList
+//	GET /api/v1/log?replica=ID[&lines=]             Log
 //	GET /metrics                                    Prometheus text
 //	GET /healthz                                    200 while the loop ticks
 //
-// A TIME is RFC 3339 or a duration before now such as -5m.
+// A TIME is RFC 3339 or a duration before now such as -5m. With a Token, all but
+// the login page, the page's files and /healthz want it.
 package console
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +31,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,12 +62,21 @@ type History interface {
 
 // Console serves the API of one Penstock.
 type Console struct {
-	Listen   string  // host:port
-	Fleet    Fleet   // required
-	History  History // nil: only the present can be explained
+	Listen  string  // host:port
+	Fleet   Fleet   // required
+	History History // nil: only the present can be explained
+	Past    Past    // nil: charts show what this process has seen, of a day at most
+	Logs    Logs    // nil: no replica's output is shown
+	// Token, if not empty, is what askers must show: a browser at the login page,
+	// others as Authorization: Bearer.
+	Token    string
 	Bill     func(lifetimes []scale.Lifetime, now time.Time) []scale.Charge
 	Gatherer prometheus.Gatherer // metrics of others; nil: only the console's own
 	Logger   *slog.Logger
+
+	feed     feed
+	site     site
+	attempts attempts
 }
 
 // Bounds on what one asker may cost.
@@ -65,7 +84,8 @@ const (
 	headerTimeout = 5 * time.Second
 	answerTimeout = 30 * time.Second
 	maxHeader     = 16 << 10
-	maxReading    = 8 // questions to History at once
+	maxReading    = 8 // questions to History, Past and Logs at once
+	worthPacking  = 2 << 10
 	maxScrapes    = 4
 	maxDecisions  = 500
 	defaultLimit  = 20
@@ -83,6 +103,8 @@ func (c *Console) Run(ctx context.Context) error {
 // Serve serves on a listener, which it closes, until ctx ends; answers under
 // way are finished.
 func (c *Console) Serve(ctx context.Context, listener net.Listener) error {
+	ending := make(chan struct{})
+	c.feed.ending = ending
 	server := &http.Server{
 		Handler:           c.Handler(),
 		ReadHeaderTimeout: headerTimeout,
@@ -92,7 +114,18 @@ func (c *Console) Serve(ctx context.Context, listener net.Listener) error {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 	}
+	server.RegisterOnShutdown(sync.OnceFunc(func() { close(ending) })) // streams have no end of their own
 	c.Logger.InfoContext(ctx, "console listens", "address", listener.Addr().String())
+	watching, stop := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		c.watch(watching)
+	}()
+	defer func() {
+		stop()
+		<-watched
+	}()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	select {
@@ -112,7 +145,7 @@ func (c *Console) Serve(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// Handler returns the API.
+// Handler returns the page and the API.
 func (c *Console) Handler() http.Handler {
 	own := prometheus.NewRegistry()
 	own.MustRegister(collector{c})
@@ -124,17 +157,42 @@ func (c *Console) Handler() http.Handler {
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("/api/v1/status", c.answer(c.status))
+	mux.HandleFunc("/api/v1/fleet", c.answer(c.fleetView))
+	mux.HandleFunc("/api/v1/events", c.events)
+	mux.HandleFunc("/api/v1/series", c.answer(bounded(reading, c.series)))
 	mux.HandleFunc("/api/v1/explain", c.answer(bounded(reading, c.explain)))
 	mux.HandleFunc("/api/v1/decisions", c.answer(bounded(reading, c.decisions)))
-	mux.HandleFunc("/healthz", c.answer(c.health))
+	mux.HandleFunc("/api/v1/replicas", c.answer(c.replicaList))
+	mux.HandleFunc("/api/v1/log", c.answer(bounded(reading, c.log)))
 	mux.Handle("/metrics", promhttp.HandlerFor(gatherers, promhttp.HandlerOpts{
 		MaxRequestsInFlight: maxScrapes, Timeout: answerTimeout / 2,
 	}))
+	for _, address := range pages() {
+		mux.HandleFunc(strings.TrimSuffix(address, "/")+"/{$}", c.page("index.html"))
+		if address != "/" {
+			mux.HandleFunc(address, c.page("index.html"))
+		}
+	}
 	mux.HandleFunc("/", c.answer(func(r *http.Request) (any, error) {
 		return nil, refusal{http.StatusNotFound, "not_found", fmt.Sprintf(
 			"There is no %.100q here. Ask /api/v1/status, /api/v1/explain?model=NAME, /api/v1/decisions, /metrics or /healthz.", r.URL.Path)}
 	}))
-	return c.guard(mux)
+
+	open := http.NewServeMux() // what needs no token
+	open.HandleFunc("/healthz", c.answer(c.health))
+	open.HandleFunc("/assets/", c.asset)
+	open.HandleFunc("/favicon.ico", c.page("favicon.svg"))
+	open.HandleFunc("GET /login", c.page("login.html"))
+	open.HandleFunc("POST /login", c.login)
+	open.HandleFunc("POST /logout", logout)
+	open.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if !c.admitted(r) {
+			c.locked(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+	return c.guard(open)
 }
 
 // refusal is an error that the asker is told.
@@ -148,24 +206,28 @@ func (r refusal) Error() string { return r.message }
 
 // guard lets only reads pass that were meant for this listener. A browser that
 // was lured here by a name that an attacker's DNS points at us (rebinding)
-// sends that name as Host.
+// sends that name as Host. With a token that name is of no use: the cookie is
+// not sent to it.
 func (c *Console) guard(next http.Handler) http.Handler {
 	listen, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		listen = c.Listen
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Cache-Control", "no-store")
+		secure(w.Header())
+		session := r.Method == http.MethodPost && (r.URL.Path == "/login" || r.URL.Path == "/logout") && c.Token != ""
+		navigates := r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Method == http.MethodGet
 		switch {
-		case !meantFor(listen, r.Host):
+		case c.Token == "" && !meantFor(listen, r.Host):
 			c.refuse(w, r, refusal{
 				http.StatusForbidden, "wrong_host",
 				fmt.Sprintf("The console answers to its own address only, not to %.100q.", r.Host),
 			})
-		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		case r.Method != http.MethodGet && r.Method != http.MethodHead && !session:
 			w.Header().Set("Allow", "GET, HEAD")
 			c.refuse(w, r, refusal{http.StatusMethodNotAllowed, "read_only", "The console only reads: use GET."})
+		case !sameSite(r) && !navigates:
+			c.refuse(w, r, refusal{http.StatusForbidden, "cross_site", "The console answers to its own page only, not to another site's."})
 		default:
 			next.ServeHTTP(w, r)
 		}
@@ -243,11 +305,20 @@ func (c *Console) write(w http.ResponseWriter, r *http.Request, status int, repl
 		c.Logger.ErrorContext(r.Context(), "console could not encode its answer", "path", r.URL.Path, "error", err)
 		status, text = http.StatusInternalServerError, []byte(`{"error":{"code":"failed","message":"The answer could not be encoded."}}`)
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(text)+1))
+	text = append(text, '\n')
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	if len(text) > worthPacking && accepts(r) {
+		if small := packed(text, gzip.BestSpeed); small != nil {
+			h.Set("Content-Encoding", "gzip")
+			text = small
+		}
+	}
+	h.Add("Vary", "Accept-Encoding")
+	h.Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(append(text, '\n')) // an asker who went away needs no answer
+		_, _ = w.Write(text) // an asker who went away needs no answer
 	}
 }
 

@@ -457,7 +457,7 @@ func TestTheConditionsThatNeedAWord(t *testing.T) {
 			d.Budgets[0] = scale.Budget{Model: "embed", Remaining: 1}
 		}, Meeting, "no request has ended yet"},
 	} {
-		m, p, change := embed(now)
+		m, p, change := embedder(now)
 		p.Model = "embed"
 		d := scale.Decision{
 			Plans: []scale.Plan{p}, Changes: []scale.Change{change},

@@ -78,7 +78,7 @@ func busyFleet(now time.Time) *fleet {
 	f.decision.At = f.snapshot.Now
 	f.add(chat(f.snapshot.Now))
 	f.add(asleep(f.snapshot.Now))
-	f.add(embed(f.snapshot.Now))
+	f.add(embedder(f.snapshot.Now))
 	f.add(vision(f.snapshot.Now))
 	f.add(waking(f.snapshot.Now))
 	return f
@@ -171,7 +171,7 @@ func asleep(now time.Time) (scale.ModelState, scale.Plan, scale.Change) {
 }
 
 // embed meets its SLO and waits before it shrinks.
-func embed(now time.Time) (scale.ModelState, scale.Plan, scale.Change) {
+func embedder(now time.Time) (scale.ModelState, scale.Plan, scale.Change) {
 	m := scale.ModelState{Model: model("embed"), Replicas: replicas("embed", now, scale.Ready, scale.Ready)}
 	m.Model.SLO = scale.SLO{Latency: 300 * time.Millisecond, Objective: 0.99}
 	m.Replicas[0].Load.Latency = scale.Latency{At: now, Requests: 40, Service: 90 * time.Millisecond}

@@ -50,23 +50,24 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)
 	}
 	now := time.Now()
-	books := c.console.books(now)
+	costs := c.console.books(now).byModel()
+	decided := perModel(decision)
 	gauge(m.tick, float64(snapshot.Now.UnixMilli())/1000)
 	for _, state := range snapshot.Models {
 		name := state.Model.Name
-		for variant, t := range byVariant(targets(state, decision)) {
+		for variant, t := range byVariant(targets(state, decided[name])) {
 			gauge(m.replicas, float64(t.Replicas.Starting), name, variant, scale.Starting.String())
 			gauge(m.replicas, float64(t.Replicas.Ready), name, variant, scale.Ready.String())
 			gauge(m.replicas, float64(t.Replicas.Draining), name, variant, scale.Draining.String())
 			gauge(m.desired, float64(t.Replicas.Want), name, variant)
 			gauge(m.batch, float64(t.BatchLimit), name, variant)
 		}
-		cost := books.cost(func(model string) bool { return model == name })
+		cost := costs[name].cost()
 		gauge(m.cost, cost.PerHour, name)
 		for _, s := range cost.Usage {
 			gauge(m.spent, s.Dollars, name, s.Usage)
 		}
-		if left := attainment(state, decision).BudgetLeft; left != nil {
+		if left := attainment(state, decided[name]).BudgetLeft; left != nil {
 			gauge(m.budget, *left, name)
 		}
 	}

@@ -39,7 +39,9 @@ type ModelStatus struct {
 	BusinessUnit string         `json:"business_unit,omitempty"`
 	Mode         string         `json:"mode"`
 	Condition    Condition      `json:"condition"`
-	Why          string         `json:"why"` // a clause: what makes it that
+	Why          string         `json:"why"`      // a clause: what makes it that
+	Since        *time.Time     `json:"since"`    // when the condition began
+	AtLeast      bool           `json:"at_least"` // it had begun when this process did
 	Replicas     Replicas       `json:"replicas"`
 	Targets      []TargetStatus `json:"targets"`
 	Members      []Member       `json:"members"` // its replicas, by name
@@ -137,32 +139,74 @@ type Spent struct {
 	Dollars float64 `json:"dollars"`
 }
 
-func (c *Console) status(*http.Request) (any, error) {
+func (c *Console) status(r *http.Request) (any, error) {
 	snapshot, decision, err := c.now()
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
+	only := r.URL.Query().Get("model")
+	if only != "" {
+		if only, err = named(snapshot, only); err != nil {
+			return nil, err
+		}
+	}
+	s := c.standing(snapshot, decision, time.Now())
+	if only != "" {
+		s.Models = slices.DeleteFunc(s.Models, func(m ModelStatus) bool { return m.Name != only })
+	}
+	return s, nil
+}
+
+// standing is how things stand at a tick.
+func (c *Console) standing(snapshot scale.Snapshot, decision scale.Decision, now time.Time) Status {
 	books := c.books(now)
+	costs := books.byModel()
 	s := Status{
 		At: snapshot.Now, Age: seconds(now.Sub(snapshot.Now)), Models: []ModelStatus{},
-		Cost: books.cost(func(string) bool { return true }), Accelerators: accelerators(snapshot),
+		Cost: books.cost(), Accelerators: accelerators(snapshot),
 	}
+	decided := perModel(decision)
 	for _, m := range snapshot.Models {
-		view := modelStatus(m, decision, now)
+		view := modelStatus(m, decided[m.Model.Name], now)
 		for i := range view.Members {
 			if taken, some := snapshot.Interrupted(scale.ReplicaID(view.Members[i].Replica)); some {
 				view.Members[i].TakenIn = seconds(taken.Deadline.Sub(now))
 			}
 		}
-		view.Cost = books.cost(func(model string) bool { return model == m.Model.Name })
+		c.feed.settle(&view, snapshot.Now)
+		view.Cost = costs[m.Model.Name].cost()
 		s.Models = append(s.Models, view)
 	}
-	slices.SortStableFunc(s.Models, func(a, b ModelStatus) int {
-		return cmp.Compare(orElse(a.SLO.BudgetLeft, 1), orElse(b.SLO.BudgetLeft, 1))
-	})
-	s.Sentence = sentence(s.Models)
-	return s, nil
+	slices.SortStableFunc(s.Models, func(a, b ModelStatus) int { return byHurt(a.hurt(), b.hurt()) })
+	s.Sentence = sentence(s.Models, snapshot.Now)
+	return s
+}
+
+// perModel cuts a Decision into what concerns each model.
+func perModel(d scale.Decision) map[string]scale.Decision {
+	all := map[string]scale.Decision{}
+	change := func(model string, add func(*scale.Decision)) {
+		part := all[model]
+		part.At = d.At
+		add(&part)
+		all[model] = part
+	}
+	for _, p := range d.Plans {
+		change(p.Model, func(d *scale.Decision) { d.Plans = append(d.Plans, p) })
+	}
+	for _, f := range d.Forecasts {
+		change(f.Model, func(d *scale.Decision) { d.Forecasts = append(d.Forecasts, f) })
+	}
+	for _, c := range d.Changes {
+		change(c.Target.Model, func(d *scale.Decision) { d.Changes = append(d.Changes, c) })
+	}
+	for _, b := range d.Budgets {
+		change(b.Model, func(d *scale.Decision) { d.Budgets = append(d.Budgets, b) })
+	}
+	for _, a := range d.Alerts {
+		change(a.Model, func(d *scale.Decision) { d.Alerts = append(d.Alerts, a) })
+	}
+	return all
 }
 
 // modelStatus is one model as it stands, without its cost.
@@ -339,12 +383,28 @@ func (c *Console) books(now time.Time) books {
 	return b
 }
 
-// cost adds up what concerns the models that are wanted.
-func (b books) cost(wanted func(model string) bool) Cost {
+// byModel cuts the books into those of each model.
+func (b books) byModel() map[string]books {
+	all := map[string]books{}
+	for _, l := range b.lifetimes {
+		part := all[l.Target.Model]
+		part.lifetimes = append(part.lifetimes, l)
+		all[l.Target.Model] = part
+	}
+	for _, c := range b.charges {
+		part := all[c.Target.Model]
+		part.charges = append(part.charges, c)
+		all[c.Target.Model] = part
+	}
+	return all
+}
+
+// cost adds up.
+func (b books) cost() Cost {
 	cost := Cost{Usage: []Spent{}}
 	for _, l := range b.lifetimes {
 		switch {
-		case !l.Ended.IsZero() || !wanted(l.Target.Model):
+		case !l.Ended.IsZero():
 		case l.PricePerHour > 0:
 			cost.PerHour += l.PricePerHour
 		default:
@@ -354,7 +414,7 @@ func (b books) cost(wanted func(model string) bool) Cost {
 	for usage := scale.Serving; usage <= scale.DrainingTime; usage++ {
 		spent := Spent{Usage: usage.String()}
 		for _, c := range b.charges {
-			if c.Usage == usage && wanted(c.Target.Model) {
+			if c.Usage == usage {
 				spent.Seconds += c.Time.Seconds()
 				spent.Dollars += c.Dollars
 			}

@@ -92,17 +92,10 @@ func (m ModelStatus) text(zone *time.Location) string {
 	return text
 }
 
-// why is the reason that matters most: what withheld, else what made.
+// why is the reason that matters most.
 func (d DecisionView) why() string {
-	reasons := d.reasons()
-	for _, effect := range []Effect{CouldNot, DidNot, Because} {
-		for _, r := range reasons {
-			if r.Effect == effect {
-				return r.Text
-			}
-		}
-	}
-	return ""
+	_, text := d.weightiest()
+	return text
 }
 
 // limits says how far replicas may be filled and how full they are.

@@ -13,7 +13,7 @@ import (
 )
 
 // assets are the parts of the page. uPlot (MIT) is vendored by
-// tools/vendor-uplot.sh.
+// tools/vendor.sh.
 //
 //go:embed assets
 var assets embed.FS
