@@ -82,20 +82,22 @@ func (c *Collector) Watch(ctx context.Context, address string, report func(Sampl
 	wait := time.Duration(0) // the first phase is drawn below
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	slow := false // it was when it was last asked
 	for failures := 0; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
-		sample, err := c.scrape(ctx, address, failures)
+		sample, err := c.scrape(ctx, address, slow)
 		if ctx.Err() != nil {
 			return
 		}
+		slow = err != nil
 		switch {
 		case err == nil:
 			failures = 0
-		case !errors.Is(err, errBusy): // which is not the server's fault
+		case !errors.Is(err, errBusy): // which may be our own fault
 			failures++
 		}
 		report(sample, err)
@@ -123,9 +125,9 @@ func backoff(every time.Duration, failures int) time.Duration {
 }
 
 // scrape takes a place in a lane, and scrapes.
-func (c *Collector) scrape(ctx context.Context, address string, failures int) (Sample, error) {
+func (c *Collector) scrape(ctx context.Context, address string, slow bool) (Sample, error) {
 	lane := c.quick
-	if failures > 0 {
+	if slow {
 		lane = c.slow
 	}
 	select {
@@ -137,7 +139,7 @@ func (c *Collector) scrape(ctx context.Context, address string, failures int) (S
 	defer cancel(nil)
 	place := &place{lane: lane}
 	defer place.leave()
-	if failures == 0 {
+	if !slow {
 		late := time.AfterFunc(patience, func() { place.move(c.slow, cancel) })
 		defer late.Stop()
 	}
