@@ -2,8 +2,9 @@ package cli
 
 // benchCmd holds the benchmarks that anybody can repeat.
 type benchCmd struct {
-	Scaling  scalingCmd  `cmd:"" help:"Hold what scaling costs against other autoscalers and against the known future."`
-	Reaction reactionCmd `cmd:"" help:"Time from a step in load, and from a request at zero, to the act."`
+	Scaling  scalingCmd      `cmd:"" help:"Hold what scaling costs against other autoscalers and against the known future."`
+	Gateway  benchGatewayCmd `cmd:"" help:"Hold what passing the gateway costs against other proxies."`
+	Reaction reactionCmd     `cmd:"" help:"Time from a step in load, and from a request at zero, to the act."`
 }
 
 // check is one figure of a benchmark held against its target.

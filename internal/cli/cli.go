@@ -33,6 +33,7 @@ type commands struct {
 	Schema   schemaCmd   `cmd:"" help:"Print the JSON Schema of the configuration file."`
 	Notice   noticeCmd   `cmd:"" help:"Tell a running penstock that a replica will be taken away."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Toll     tollCmd     `cmd:"" hidden:"" help:"Be one of the processes of bench gateway."`
 	Guard    guardCmd    `cmd:"" hidden:"" help:"Run a replica's command so that nothing of it outlives penstock."`
 }
 
