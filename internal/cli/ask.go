@@ -17,8 +17,9 @@ import (
 
 // askCmd is what commands share that ask a running Penstock.
 type askCmd struct {
-	Server string `help:"Console of the running penstock." default:"http://127.0.0.1:8081"`
-	JSON   bool   `help:"Print JSON."`
+	Server    string `help:"Console of the running penstock." default:"http://127.0.0.1:8081"`
+	TokenFile string `help:"File with the console's token, where it asks for one." placeholder:"FILE"`
+	JSON      bool   `help:"Print JSON."`
 }
 
 const (
@@ -39,6 +40,13 @@ func (c askCmd) fetch(ctx context.Context, path string, query url.Values) ([]byt
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, question.String(), nil)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--server %s: %w", c.Server, err)}
+	}
+	if c.TokenFile != "" {
+		token, err := readToken(c.TokenFile)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		request.Header.Set("Authorization", "Bearer "+token)
 	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	reply, err := client.Do(request)
@@ -80,8 +88,11 @@ func refused(server *url.URL, status string, body []byte) error {
 		return fmt.Errorf("%s answers %q and not as a penstock console: pass its address with --server URL", server, status)
 	}
 	err := errors.New(f.Error.Message)
-	if strings.HasPrefix(status, "400 ") {
+	switch {
+	case strings.HasPrefix(status, "400 "):
 		return usageError{err}
+	case strings.HasPrefix(status, "401 "):
+		return usageError{fmt.Errorf("%s wants its token: pass the file that has it with --token-file", server)}
 	}
 	return err
 }

@@ -78,6 +78,10 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 	if m.asking, err = listen(ctx, "console", c.Server.Console); err != nil {
 		return err
 	}
+	token, err := consoleToken(c.Server)
+	if err != nil {
+		return usageError{err}
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.gateway = &gateway.Gateway{
@@ -104,7 +108,7 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 		Report: func(err error) { m.logger.ErrorContext(ctx, "tick failed", "error", err) },
 	}
 	m.console = &console.Console{
-		Listen: m.asking.Addr().String(), Fleet: present{m}, History: m.journal, Logs: m.world, Gatherer: registry, Logger: m.logger,
+		Listen: m.asking.Addr().String(), Fleet: present{m}, History: m.journal, Logs: m.world, Token: token, Gatherer: registry, Logger: m.logger,
 		Bill: func(lifetimes []scale.Lifetime, now time.Time) []scale.Charge {
 			return ledger.Bill(ledger.Account{Lifetimes: lifetimes, Owners: owners(c.Models), Span: ledger.Span{Until: now}, Now: now})
 		},

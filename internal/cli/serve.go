@@ -48,6 +48,9 @@ func welcome(w io.Writer, m *machine) {
 	fmt.Fprintf(w, "penstock serves %s\n", names(m.config.Models))
 	fmt.Fprintf(w, "  gateway  %s/v1   OpenAI-compatible\n", m.url())
 	fmt.Fprintf(w, "  console  %s   open it in a browser, or ask it with: penstock status\n", m.consoleURL())
+	if file := m.config.Server.ConsoleToken; file != "" {
+		fmt.Fprintf(w, "  token    %s   what the console asks for\n", file)
+	}
 	fmt.Fprintf(w, "  state    %s   journal, replicas' logs, notices\n", m.config.Server.StateDir)
 }
 

@@ -189,6 +189,7 @@ func fieldCases() map[string]map[string]fieldCase {
 			"spec.tls.certFile":     {a: "a.pem", b: "b.pem", with: tree{"spec.tls.keyFile": "k.pem"}},
 			"spec.tls.keyFile":      {a: "a.pem", b: "b.pem", with: tree{"spec.tls.certFile": "c.pem"}},
 			"spec.console":          {a: "127.0.0.1:8081", b: "127.0.0.1:9001"},
+			"spec.consoleTokenFile": {a: "a.token", b: "b.token"},
 			"spec.insecureListen":   {a: false, b: true, with: tree{"spec.listen": "0.0.0.0:8080"}},
 			"spec.gpus":             {a: "auto", b: []any{tree{"type": "nvidia-a100-80gb", "count": 4}}},
 			"spec.stateDir":         {a: "x", b: "y"},

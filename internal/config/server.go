@@ -53,12 +53,19 @@ type ServerConfigSpec struct {
 	// +optional
 	TLS TLS `json:"tls,omitzero"`
 
-	// Address of the console: status, explanations, metrics.
+	// Address of the console: its page, status, explanations, metrics. One that
+	// other machines can reach asks for a token.
 	// +kubebuilder:default="127.0.0.1:8081"
 	// +optional
 	Console string `json:"console,omitempty"`
 
-	// Allows listen and console to be reached from other machines. There are no
+	// File with the console's token, relative to the file. Default: none where
+	// only this machine reaches the console, else console.token in stateDir, which
+	// serve writes if there is none.
+	// +optional
+	ConsoleTokenFile string `json:"consoleTokenFile,omitempty"`
+
+	// Allows listen to be reached from other machines. There are no
 	// API keys: whoever reaches the port may use the models.
 	// +kubebuilder:default=false
 	// +optional
@@ -180,9 +187,12 @@ func (g *GPUs) decode(o *object, n node, path string) {
 
 // Server is how Penstock runs on this machine.
 type Server struct {
-	Listen       string // host:port of the gateway
-	TLS          TLS    // with absolute paths; zero for plain HTTP
-	Console      string // host:port of the console
+	Listen  string // host:port of the gateway
+	TLS     TLS    // with absolute paths; zero for plain HTTP
+	Console string // host:port of the console
+	// ConsoleToken is the file of the console's token, absolute; "" where none is
+	// asked for.
+	ConsoleToken string
 	GPUs         GPUs
 	StateDir     string // absolute
 	MaxHeld      int    // requests, for each model
@@ -210,7 +220,12 @@ func (f *file) checkServer() Server {
 		Tick:         o.positive("spec.tick", spec.Tick, defaultTick),
 	}
 	o.checkListen("spec.listen", s.Listen)
-	o.checkListen("spec.console", s.Console)
+	if open := o.checkAddress("spec.console", s.Console); open || spec.ConsoleTokenFile != "" {
+		s.ConsoleToken = filepath.Join(s.StateDir, "console.token")
+		if spec.ConsoleTokenFile != "" {
+			s.ConsoleToken = within(filepath.Dir(f.absolute), spec.ConsoleTokenFile)
+		}
+	}
 	if s.Listen == s.Console && !strings.HasSuffix(s.Listen, ":0") {
 		o.fault("spec.console", "is %s, the gateway's address too. Give the console a port of its own.", s.Console)
 	}
@@ -241,20 +256,24 @@ func (f *file) checkTLS(t TLS) TLS {
 // checkListen refuses an address that is none, and one that other machines
 // reach unless that is said to be wanted.
 func (o serverObject) checkListen(path, address string) {
+	if o.checkAddress(path, address) && !o.Spec.InsecureListen {
+		o.fault(path, "is %q, which other machines can reach, and there are no API keys: whoever reaches it may use the models. Use 127.0.0.1, or set spec.insecureListen: true.", address)
+	}
+}
+
+// checkAddress refuses an address that is none, and says whether other machines
+// can reach one that is.
+func (o serverObject) checkAddress(path, address string) (open bool) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		o.fault(path, "is %q, which is no address: write it like %s.", address, defaultListen)
-		return
+		return false
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		o.fault(path, "has port %q. Set it between 1 and 65535, or to 0 for a free one.", port)
 	}
-	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
-		return
-	}
-	if !o.Spec.InsecureListen {
-		o.fault(path, "is %q, which other machines can reach, and there are no API keys: whoever reaches it may use the models. Use 127.0.0.1, or set spec.insecureListen: true.", address)
-	}
+	ip := net.ParseIP(host)
+	return host != "localhost" && (ip == nil || !ip.IsLoopback())
 }
 
 // stateDir returns the directory of the journal. By default each file has one

@@ -153,7 +153,7 @@ func tiers() []tier {
 }
 
 // finest is how many models are kept at the finest steps. With more of them
-// steps are longer, so that memory is bounded: 60 MB for points.
+// steps are longer and points fewer, so that memory is bounded: 65 MB.
 const finest = 300
 
 // ring is a Past in memory: nothing of it outlives the process. It is safe for
@@ -182,7 +182,8 @@ func (r *ring) add(model string, at time.Time, p Point) {
 	if tracks == nil {
 		tracks = &[]*track{}
 		for _, t := range tiers() {
-			*tracks = append(*tracks, &track{step: max(t.step*time.Duration(max(r.coarse, 1)), r.tick), count: t.count})
+			coarse := max(r.coarse, 1)
+			*tracks = append(*tracks, &track{step: max(t.step*time.Duration(coarse), r.tick), count: t.count / coarse})
 		}
 		r.kept[model] = tracks
 	}
