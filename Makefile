@@ -30,6 +30,13 @@ test-worlds: ## Hold the simulator against this machine: ten minutes, alone.
 test-bench: ## Hold rewrites of other autoscalers against their own code.
 	cd bench && $(GO) test -timeout 10m ./...
 
+# The folder of the engines: --no-print-directory and all else that is printed
+# goes past it. Their installation needs python3, and npm for one case.
+.PHONY: test-engines
+test-engines: ## Hold Penstock against a real model server: llama.cpp, on the CPU.
+	@folder=$$(test/engines/install.sh) || exit 1; \
+		PENSTOCK_ENGINES=$$folder $(GO) test -count=1 -timeout 10m -v -run '^TestEngines$$' ./test/engines
+
 .PHONY: build
 build: ## Build bin/penstock.
 	$(GO) build -trimpath -o bin/penstock ./cmd/penstock

@@ -328,7 +328,7 @@ func TestLogRotates(t *testing.T) {
 	if err != nil || len(files) != logFiles {
 		t.Errorf("files: %v, %v", files, err)
 	}
-	if got := lastLine(path); !strings.HasPrefix(got, "line 199") {
+	if got := lastWords(path); !strings.HasPrefix(got, "line 199") {
 		t.Errorf("last line %q", got)
 	}
 	again, err := openLog(path) // as after a retry: it goes on, and counts what is there

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -209,25 +208,4 @@ func (p *process) kill(ctx context.Context) {
 	if err := p.lifeline.Close(); err != nil {
 		p.logger.WarnContext(ctx, "lifeline not closed", "replica", p.replica, "error", err)
 	}
-}
-
-// lastLine returns the last line of a log file, for people.
-func lastLine(path string) string {
-	const tail = 1024
-	file, err := os.Open(path)
-	if err != nil {
-		return ""
-	}
-	buffer := make([]byte, tail)
-	info, err := file.Stat()
-	if err == nil {
-		var n int
-		n, err = file.ReadAt(buffer, max(0, info.Size()-tail))
-		buffer = buffer[:n]
-	}
-	if errClose := file.Close(); err != nil && !errors.Is(err, io.EOF) || errClose != nil {
-		return ""
-	}
-	lines := strings.Split(strings.TrimSpace(string(buffer)), "\n")
-	return lines[len(lines)-1]
 }

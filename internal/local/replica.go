@@ -166,8 +166,8 @@ func (r *replica) conclude(ctx context.Context, port int, p *process, end *endin
 	if end.cause != bootFailed {
 		return
 	}
-	if line := lastLine(r.paths.log(r.id)); line != "" {
-		end.text += ": " + line
+	if words := lastWords(r.paths.log(r.id)); words != "" {
+		end.text += ": " + words
 	}
 	if taken, err := portTaken(ctx, port); err == nil && taken {
 		end.cause, end.text = portLost, fmt.Sprintf("somebody else listens on %s; %s", address(port), end.text)
