@@ -18,13 +18,19 @@ import (
 // the engine's.
 type engineCase struct {
 	name string
-	run  func(*testing.T, installation)
+	run  func(stage)
 }
 
 // installation is what install.sh made, and the binary under test.
 type installation struct {
 	folder   string // of install.sh
 	penstock string
+}
+
+// stage is what a case plays on.
+type stage struct {
+	t *testing.T
+	installation
 }
 
 // TestEngines runs every case and prints a line for each, and the sum.
@@ -40,7 +46,7 @@ func TestEngines(t *testing.T) {
 		ok := t.Run(c.name, func(t *testing.T) {
 			ran = true
 			defer func() { leftOut = t.Skipped() }()
-			c.run(t, in)
+			c.run(stage{t, in})
 		})
 		if !ran { // -run asks for others
 			continue

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -39,7 +38,8 @@ func llamaCases() []engineCase {
 	}
 }
 
-func llamaBoots(t *testing.T, in installation) {
+func llamaBoots(on stage) {
+	t, in := on.t, on.installation
 	s := serve(t, in)
 	if got := s.engines(); len(got) != 0 {
 		t.Fatalf("%v run before anything was asked", got)
@@ -56,7 +56,8 @@ func llamaBoots(t *testing.T, in installation) {
 	until(t, "asleep again", 20*time.Second, func() bool { return len(s.engines()) == 0 })
 }
 
-func llamaStreams(t *testing.T, in installation) {
+func llamaStreams(on stage) {
+	t, in := on.t, on.installation
 	s := serve(t, in)
 	for _, path := range []string{"/v1/chat/completions", "/v1/completions"} {
 		for _, size := range []struct{ prompt, tokens int }{{1, 1}, {3, 2}, {300, 40}, {40, 600}} {
@@ -73,7 +74,8 @@ func llamaStreams(t *testing.T, in installation) {
 	}
 }
 
-func llamaBatches(t *testing.T, in installation) {
+func llamaBatches(on stage) {
+	t, in := on.t, on.installation
 	s := serve(t, in, change{"replicas: {min: 0, max: 3}", "replicas: {min: 0, max: 1}"})
 	many(t, s, 8, ask{tokens: 200})
 	metrics := get(t, "http://"+s.one().address+"/metrics")
@@ -109,7 +111,8 @@ func (s *server) one() engine {
 
 // llamaScales loads the fleet with `penstock load` and, beside it, with streams
 // of which each token is checked.
-func llamaScales(t *testing.T, in installation) {
+func llamaScales(on stage) {
+	t, in := on.t, on.installation
 	s := serve(t, in)
 	trace := filepath.Join(t.TempDir(), "burst.csv")
 	if err := os.WriteFile(trace, burst(200, 12*time.Millisecond), 0o600); err != nil {
@@ -179,7 +182,8 @@ func burst(n int, every time.Duration) []byte {
 	return b.Bytes()
 }
 
-func llamaKilled(t *testing.T, in installation) {
+func llamaKilled(on stage) {
+	t, in := on.t, on.installation
 	s := serve(t, in, change{"replicas: {min: 0, max: 3}", "replicas: {min: 0, max: 1}"})
 	began := make(chan struct{})
 	killed := ask{prompt: prompt(5), tokens: 3000}
@@ -205,7 +209,8 @@ func llamaKilled(t *testing.T, in installation) {
 	}
 }
 
-func llamaDrains(t *testing.T, in installation) {
+func llamaDrains(on stage) {
+	t, in := on.t, on.installation
 	s := serve(t, in)
 	began := make(chan struct{})
 	long := ask{prompt: prompt(5), tokens: 2000}
@@ -230,7 +235,8 @@ func llamaDrains(t *testing.T, in installation) {
 	}
 }
 
-func llamaStops(t *testing.T, in installation) {
+func llamaStops(on stage) {
+	t, in := on.t, on.installation
 	s := serve(t, in)
 	began := make(chan struct{})
 	long := ask{prompt: prompt(5), tokens: 1500}
@@ -249,14 +255,16 @@ func llamaStops(t *testing.T, in installation) {
 }
 
 // llamaAborts looks at the engine's own view of its slots.
-func llamaAborts(t *testing.T, in installation) {
+func llamaAborts(on stage) {
+	t, in := on.t, on.installation
 	s := serve(t, in, change{"replicas: {min: 0, max: 3}", "replicas: {min: 0, max: 1}"})
 	body := ask{prompt: prompt(5), tokens: 3900}.body(chat)
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.gateway+"/v1/chat/completions", bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := http.DefaultClient.Do(request)
+	client := http.Client{Timeout: time.Minute}
+	r, err := client.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +313,8 @@ func slots(t *testing.T, address string) (busy, decoded int) {
 }
 
 // llamaErrors asks the engine and the gateway the same.
-func llamaErrors(t *testing.T, in installation) {
+func llamaErrors(on stage) {
+	t, in := on.t, on.installation
 	s := serve(t, in)
 	warm := ask{prompt: prompt(5), tokens: 2}
 	a := stream(s.gateway, warm, nil)
@@ -333,19 +342,11 @@ func llamaErrors(t *testing.T, in installation) {
 
 func post(t *testing.T, url, body string) (status int, text string) {
 	t.Helper()
-	r, err := http.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(body)) //nolint:noctx // bounded by the test
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Body.Close()
-	all, err := io.ReadAll(r.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r.StatusCode, string(all)
+	return exchange(t, http.MethodPost, url+"/v1/chat/completions", body)
 }
 
-func llamaBroken(t *testing.T, in installation) {
+func llamaBroken(on stage) {
+	t, in := on.t, on.installation
 	broken := filepath.Join(t.TempDir(), "broken.gguf")
 	whole, err := os.ReadFile(filepath.Join(in.folder, "tiny.gguf"))
 	if err != nil {
@@ -373,7 +374,8 @@ func llamaBroken(t *testing.T, in installation) {
 	}
 }
 
-func llamaMetrics(t *testing.T, in installation) {
+func llamaMetrics(on stage) {
+	t, in := on.t, on.installation
 	s := serve(t, in)
 	many(t, s, 4, ask{tokens: 300})
 	text := get(t, "http://"+s.engines()[0].address+"/metrics")
@@ -387,22 +389,19 @@ func llamaMetrics(t *testing.T, in installation) {
 	})
 }
 
-func llamaEmbeddings(t *testing.T, in installation) {
+func llamaEmbeddings(on stage) {
+	t, in := on.t, on.installation
 	s := serve(t, in)
 	embed := func(input string) []float64 {
 		t.Helper()
-		r, err := http.Post(s.gateway+"/v1/embeddings", "application/json", strings.NewReader(fmt.Sprintf(`{"model":"tiny-embed","input":%q}`, input))) //nolint:noctx // bounded by the test
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Body.Close()
+		status, text := exchange(t, http.MethodPost, s.gateway+"/v1/embeddings", fmt.Sprintf(`{"model":"tiny-embed","input":%q}`, input))
 		var reply struct {
 			Data []struct {
 				Embedding []float64 `json:"embedding"`
 			} `json:"data"`
 		}
-		if err := json.NewDecoder(r.Body).Decode(&reply); err != nil || r.StatusCode != http.StatusOK || len(reply.Data) != 1 {
-			t.Fatalf("%d %v %+v", r.StatusCode, err, reply)
+		if err := json.Unmarshal([]byte(text), &reply); err != nil || status != http.StatusOK || len(reply.Data) != 1 {
+			t.Fatalf("%d %v %s", status, err, text)
 		}
 		return reply.Data[0].Embedding
 	}
@@ -418,11 +417,13 @@ func llamaEmbeddings(t *testing.T, in installation) {
 	}
 }
 
-func llamaPython(t *testing.T, in installation) {
+func llamaPython(on stage) {
+	t, in := on.t, on.installation
 	client(t, in, filepath.Join(in.folder, "clients", "bin", "python"), "openai_client.py")
 }
 
-func llamaJavaScript(t *testing.T, in installation) {
+func llamaJavaScript(on stage) {
+	t, in := on.t, on.installation
 	client(t, in, "node", filepath.Join(in.folder, "node", "openai_client.mjs"))
 }
 

@@ -69,7 +69,7 @@ func serve(t *testing.T, in installation, changes ...change) *server {
 
 func (s *server) start(file string) {
 	s.t.Helper()
-	s.cmd = exec.Command(s.in.penstock, "serve", "-f", file) //nolint:noctx // ended by a signal, in order
+	s.cmd = exec.Command(s.in.penstock, "serve", "-f", file)
 	s.cmd.Env = append(os.Environ(), "PENSTOCK_LLAMA="+s.in.folder)
 	s.cmd.Stderr = s.log
 	if err := s.cmd.Start(); err != nil {
@@ -197,16 +197,32 @@ func variable(environ []byte, name string) string {
 // get fetches a page.
 func get(t *testing.T, url string) string {
 	t.Helper()
-	reply, err := http.Get(url) //nolint:noctx // bounded by the test
+	status, text := exchange(t, http.MethodGet, url, "")
+	if status != http.StatusOK {
+		t.Fatalf("GET %s: %d\n%s", url, status, text)
+	}
+	return text
+}
+
+// exchange asks and reads the whole answer.
+func exchange(t *testing.T, method, url, body string) (status int, text string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	client := http.Client{Timeout: time.Minute}
+	reply, err := client.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer reply.Body.Close()
-	text, err := io.ReadAll(reply.Body)
-	if err != nil || reply.StatusCode != http.StatusOK {
-		t.Fatalf("GET %s: %d %v\n%s", url, reply.StatusCode, err, text)
+	all, err := io.ReadAll(reply.Body)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return string(text)
+	return reply.StatusCode, string(all)
 }
 
 // value returns a metric without labels, false where there is none.

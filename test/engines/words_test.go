@@ -91,7 +91,7 @@ func stream(url string, a ask, begun func()) answer {
 	if a.path == "" {
 		a.path = "/v1/chat/completions"
 	}
-	request, err := http.NewRequest(http.MethodPost, url+a.path, bytes.NewReader(a.body("tiny-chat"))) //nolint:noctx // bounded by the client
+	request, err := http.NewRequest(http.MethodPost, url+a.path, bytes.NewReader(a.body("tiny-chat")))
 	if err != nil {
 		return answer{err: err}
 	}
