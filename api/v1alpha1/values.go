@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 
 var (
 	durationPattern = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?d)?([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))*$`)
+	keyPattern      = regexp.MustCompile(`^(sha256:[0-9a-f]{64}|file:.+|env:[A-Za-z_][A-Za-z0-9_]*)$`)
 	numberPattern   = regexp.MustCompile(`^[0-9]{1,18}(\.[0-9]{1,18})?$`)
 )
 
@@ -143,6 +145,24 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 		return nil
 	}
 	return fmt.Errorf("%q is no amount of memory: write it like 16GB, 32MiB or 512kB", text)
+}
+
+// KeyReference says which an API key is without saying it: by its digest
+// (sha256:…, as `penstock key new` prints it), or by where it is (file:PATH,
+// relative to the configuration, one key a line; or env:NAME).
+//
+// +kubebuilder:validation:Type=string
+// +kubebuilder:validation:Pattern=`^(sha256:[0-9a-f]{64}|file:.+|env:[A-Za-z_][A-Za-z0-9_]*)$`
+type KeyReference string
+
+// UnmarshalText reads a KeyReference. What is none may be a key, so that the
+// error does not repeat it.
+func (k *KeyReference) UnmarshalText(text []byte) error {
+	if !keyPattern.Match(text) {
+		return errors.New("it is no reference to a key: write sha256:… as `penstock key new` prints it, file:PATH or env:NAME; a key itself has no place in this file")
+	}
+	*k = KeyReference(text)
+	return nil
 }
 
 // plainNumber says whether the text is digits with at most one point between

@@ -14,7 +14,7 @@ import (
 // TestHelp holds what every command says of itself. UPDATE=1 rewrites it.
 func TestHelp(t *testing.T) {
 	for _, command := range []string{
-		"", "demo", "serve", "status", "explain", "load", "simulate", "replay", "bench", "bench scaling", "bench gateway", "bench reaction", "emulate", "validate", "schema", "notice", "version",
+		"", "demo", "serve", "status", "explain", "load", "simulate", "replay", "bench", "bench scaling", "bench gateway", "bench reaction", "emulate", "validate", "schema", "key", "key new", "key hash", "notice", "version",
 	} {
 		t.Run(command, func(t *testing.T) {
 			var out bytes.Buffer
@@ -26,7 +26,7 @@ func TestHelp(t *testing.T) {
 					t.Errorf("%d characters wide: %q", n, line)
 				}
 			}
-			if command != "" && command != "bench" && !strings.Contains(out.String(), "Example:") && !strings.Contains(out.String(), "Examples:") {
+			if command != "" && command != "bench" && command != "key" && !strings.Contains(out.String(), "Example:") && !strings.Contains(out.String(), "Examples:") {
 				t.Error("there is no example")
 			}
 			file := filepath.Join("testdata", "help", strings.ReplaceAll("penstock "+command, " ", "_")+".txt")

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -41,6 +42,7 @@ type machine struct {
 	lives   *lives
 	poke    chan struct{}
 
+	access  *os.File     // where the access log goes, if to a file
 	serving net.Listener // of the gateway
 	asking  net.Listener // of the console
 }
@@ -82,12 +84,16 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 	if err != nil {
 		return usageError{err}
 	}
+	access, err := m.accessLog(ctx)
+	if err != nil {
+		return err
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.gateway = &gateway.Gateway{
 		Models: c.Models,
 		Limits: gateway.Limits{MaxHeld: c.Server.MaxHeld, MaxHeldBytes: c.Server.MaxHeldBytes, MaxBody: c.Server.MaxBody},
-		Wake:   func(string) { m.wake() }, Registerer: registry, Logger: m.logger,
+		Wake:   func(string) { m.wake() }, Tenants: c.Tenants, Registerer: registry, Logger: m.logger, AccessLog: access,
 	}
 	if pair := c.Server.TLS; pair != (config.TLS{}) {
 		m.gateway.Certificate = &gateway.Certificate{CertFile: pair.CertFile, KeyFile: pair.KeyFile, Logger: m.logger}
@@ -292,6 +298,9 @@ func (m *machine) close() error {
 	}
 	if m.journal != nil {
 		err = errors.Join(err, m.journal.Close())
+	}
+	if m.access != nil {
+		err = errors.Join(err, m.access.Close())
 	}
 	return err
 }

@@ -25,6 +25,9 @@ type Config struct {
 	// model has one.
 	Runs  map[RunKey]Run
 	Fleet scale.FleetPolicy
+	// Tenants are those who may ask, in the order of the file; none means that
+	// nobody is told apart. They are no part of Fleet, which is journalled.
+	Tenants []scale.Tenant
 	// Offerings are the accelerators that variants use or the server declares,
 	// at their prices, sorted by accelerator and capacity type. Slots is set
 	// where the server declares its GPUs; the on-demand and the spot Offering of
@@ -173,9 +176,11 @@ func (f *file) config() Config {
 		model, runs := f.checkModel(m, c.Server)
 		c.Models = append(c.Models, model)
 		for variant, run := range runs {
+			run.Without = f.keyVariables()
 			c.Runs[RunKey{Model: model.Name, Variant: variant}] = run
 		}
 	}
+	c.Tenants = f.checkTenants(c.Models)
 	slices.SortFunc(c.Models, func(a, b scale.Model) int { return cmp.Compare(a.Name, b.Name) })
 	c.Offerings = f.offerings(c)
 	return c

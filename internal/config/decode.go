@@ -155,7 +155,11 @@ func (o *object) decodeStruct(n node, into reflect.Value, path string) {
 
 func (o *object) decodeSlice(n node, into reflect.Value, path string) {
 	if n.kind != sequence {
-		o.fault(path, "is %s, where a list is wanted.", n.what())
+		what := n.what()
+		if into.Type().Elem() == reflect.TypeFor[v1alpha1.KeyReference]() {
+			what = "no list" // and what it is instead may be a key
+		}
+		o.fault(path, "is %s, where a list is wanted.", what)
 		return
 	}
 	into.Set(reflect.MakeSlice(into.Type(), len(n.items), len(n.items)))

@@ -99,7 +99,18 @@ const (
 	variant0  = "spec.variants[0]"
 	schedule0 = "spec.schedules[0]"
 	point0    = variant0 + ".profile.linear[0]"
+	tenant0   = "spec.tenants[0]"
+	digestA   = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	digestB   = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 )
+
+func tenanted() tree { return tree{tenant0: tree{"name": "acme", "keys": []any{digestA}}} }
+
+func limited() tree {
+	return tree{tenant0: tree{
+		"name": "acme", "keys": []any{digestA}, "limits": tree{"requestsPerSecond": 1, "tokensPerMinute": 100},
+	}}
+}
 
 func noTokens() tree {
 	return tree{
@@ -197,12 +208,24 @@ func fieldCases() map[string]map[string]fieldCase {
 			"spec.hold.maxBytes":    {a: "256MiB", b: "64MiB"},
 			"spec.maxBody":          {a: "32MiB", b: "1MiB"},
 			"spec.drainTimeout":     {a: "60s", b: "5m"},
+			"spec.accessLog":        {a: "none", b: "access.log"},
 			"spec.tick":             {a: "1s", b: "2s"},
 		},
 		v1alpha1.KindFleetPolicy: {
 			"spec.limits.upPerMinute":   {a: nil, b: 10},
 			"spec.limits.downPerMinute": {a: nil, b: 4},
 			"spec.limits.costPerHour":   {a: nil, b: 12.5},
+
+			tenant0 + ".name":                     {a: "acme", b: "other-inc", with: tenanted()},
+			tenant0 + ".businessUnit":             {a: nil, b: "sales", with: tenanted()},
+			tenant0 + ".keys":                     {a: []any{digestA}, b: []any{digestB}, with: tenanted()},
+			tenant0 + ".models":                   {a: nil, b: []any{"org/model"}, with: tenanted()},
+			tenant0 + ".priority":                 {a: 0, b: 10, with: tenanted()},
+			tenant0 + ".limits.requestsPerSecond": {a: nil, b: 2.5, with: tenanted()},
+			tenant0 + ".limits.requestBurst":      {a: nil, b: 9, with: limited()},
+			tenant0 + ".limits.tokensPerMinute":   {a: nil, b: 5000, with: tenanted()},
+			tenant0 + ".limits.tokenBurst":        {a: nil, b: 9, with: limited()},
+			tenant0 + ".limits.maxInFlight":       {a: nil, b: 9, with: tenanted()},
 		},
 		v1alpha1.KindPriceList: {
 			"spec.prices[0].accelerator": {a: "nvidia-a100-80gb", b: "nvidia-l4"},

@@ -231,7 +231,7 @@ func (s source) property(t *testing.T, expr ast.Expr, definitions map[string]any
 		return map[string]any{"type": "integer"}
 	case "float64":
 		return map[string]any{"type": "number"}
-	case "Duration", "Percent", "Bytes":
+	case "Duration", "Percent", "Bytes", "KeyReference":
 		return map[string]any{"type": s[name].markers["Type"], "pattern": s[name].markers["Pattern"]}
 	case "GPUs":
 		s.define(t, "gpuSlot", definitions)
@@ -295,7 +295,36 @@ fit into memory, a promise that even a lone request would break, a hold shorter 
 told at once, each with its line, and nothing starts.
 
 **Environment.** ` + "`XDG_STATE_HOME`" + ` and ` + "`HOME`" + ` decide where the journal goes by default; a file is not expanded otherwise.
-Replicas inherit Penstock's environment.
+Replicas inherit Penstock's environment, but for variables that ` + "`env:NAME`" + ` in a tenant's ` + "`keys`" + ` names.
+
+**API keys.** ` + "`penstock key new`" + ` makes a key and prints it once, with the line for ` + "`keys`" + `:
+
+` + "```yaml" + `
+apiVersion: penstock.dev/v1alpha1
+kind: InferenceAutoscaler
+metadata: {name: chat}
+spec:
+  model: meta-llama/Llama-3.1-8B-Instruct
+  slo: {ttft: 2s, tpot: 100ms}
+  variants:
+  - name: l4
+    accelerator: {type: nvidia-l4}
+    run: {command: [vllm, serve, "{{model}}", "--host=127.0.0.1", "--port={{port}}"]}
+---
+apiVersion: penstock.dev/v1alpha1
+kind: FleetPolicy
+metadata: {name: default}
+spec:
+  tenants:
+  - name: acme
+    businessUnit: sales
+    keys: ["sha256:a0c2fdcbc3fbbeb7a3a3c7a72ff38d8d1e31ed1de08e4afe7c5a8a3c8a4d1c2b"]  # pk_…4WZK
+    limits: {requestsPerSecond: 20, tokensPerMinute: 200000, maxInFlight: 64}
+` + "```" + `
+
+The file holds only the digest of a key, or a reference to where it is. A key can not be read back, and is replaced by adding a second one,
+changing the clients, and removing the first; keys are read when Penstock starts. A listener that other machines can reach needs keys, and
+should have TLS: without it keys and prompts cross the network in clear, which is warned about.
 `
 
 func (s source) guide(t *testing.T) []byte {
@@ -374,6 +403,8 @@ func (s source) describe(expr ast.Expr) (value, inner string, list bool) {
 		return "number", "", false
 	case "Duration", "Percent", "Bytes":
 		return map[string]string{"Duration": "duration", "Percent": "share", "Bytes": "memory"}[name], "", false
+	case "KeyReference":
+		return "`sha256:…`, `file:…` or `env:…`", "", false
 	case "GPUs":
 		return "`auto`, or list of `{type, count}`", "", false
 	default:

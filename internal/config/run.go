@@ -24,6 +24,7 @@ const (
 type Run struct {
 	Command []string          // program and arguments, with placeholders
 	Env     map[string]string // added to the environment, with placeholders
+	Without []string          // variables of our environment that are none of its business: they hold keys
 	Dir     string            // absolute
 	Ready   string            // HTTP path that answers 200 once the replica can serve
 	Metrics string            // HTTP path of its Prometheus metrics

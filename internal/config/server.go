@@ -15,6 +15,12 @@ import (
 	"github.com/penstock/penstock/internal/scale"
 )
 
+// Words of spec.accessLog that are no file.
+const (
+	AccessLogNone   = "none"
+	AccessLogStderr = "stderr"
+)
+
 // KindServerConfig is the kind of a ServerConfig.
 const KindServerConfig = "ServerConfig"
 
@@ -65,8 +71,8 @@ type ServerConfigSpec struct {
 	// +optional
 	ConsoleTokenFile string `json:"consoleTokenFile,omitempty"`
 
-	// Allows listen to be reached from other machines. There are no
-	// API keys: whoever reaches the port may use the models.
+	// Allows listen to be reached from other machines though there are no API keys
+	// (FleetPolicy spec.tenants): whoever reaches the port may use the models.
 	// +kubebuilder:default=false
 	// +optional
 	InsecureListen bool `json:"insecureListen,omitempty"`
@@ -91,6 +97,12 @@ type ServerConfigSpec struct {
 	// +kubebuilder:default="32MiB"
 	// +optional
 	MaxBody v1alpha1.Bytes `json:"maxBody,omitempty"`
+
+	// Where one line for each request goes: none, stderr, or a file, relative to
+	// this one, that gets JSON. No line holds a prompt, a reply, a key or a query.
+	// +kubebuilder:default=none
+	// +optional
+	AccessLog string `json:"accessLog,omitempty"`
 
 	// Longest time that requests in flight may take to finish when Penstock
 	// stops. How long they may when a replica is drained: run.drainTimeout.
@@ -198,6 +210,9 @@ type Server struct {
 	MaxHeld      int    // requests, for each model
 	MaxHeldBytes int    // bytes of their bodies, for each model
 	MaxBody      int64  // bytes of one request's body
+	// AccessLog is where one line for each request goes: AccessLogNone,
+	// AccessLogStderr, or the absolute path of a file.
+	AccessLog string
 	// DrainTimeout bounds how long requests in flight may take to finish when
 	// Penstock stops.
 	DrainTimeout time.Duration
@@ -219,7 +234,10 @@ func (f *file) checkServer() Server {
 		DrainTimeout: o.positive("spec.drainTimeout", spec.DrainTimeout, defaultDrainTimeout),
 		Tick:         o.positive("spec.tick", spec.Tick, defaultTick),
 	}
-	o.checkListen("spec.listen", s.Listen)
+	if s.AccessLog = orDefault(spec.AccessLog, AccessLogNone); s.AccessLog != AccessLogNone && s.AccessLog != AccessLogStderr {
+		s.AccessLog = within(filepath.Dir(f.absolute), s.AccessLog)
+	}
+	o.checkListen("spec.listen", s.Listen, f.keyed())
 	if open := o.checkAddress("spec.console", s.Console); open || spec.ConsoleTokenFile != "" {
 		s.ConsoleToken = filepath.Join(s.StateDir, "console.token")
 		if spec.ConsoleTokenFile != "" {
@@ -254,10 +272,10 @@ func (f *file) checkTLS(t TLS) TLS {
 }
 
 // checkListen refuses an address that is none, and one that other machines
-// reach unless that is said to be wanted.
-func (o serverObject) checkListen(path, address string) {
-	if o.checkAddress(path, address) && !o.Spec.InsecureListen {
-		o.fault(path, "is %q, which other machines can reach, and there are no API keys: whoever reaches it may use the models. Use 127.0.0.1, or set spec.insecureListen: true.", address)
+// reach though no key is needed, unless that is said to be wanted.
+func (o serverObject) checkListen(path, address string, keyed bool) {
+	if o.checkAddress(path, address) && !keyed && !o.Spec.InsecureListen {
+		o.fault(path, "is %q, which other machines can reach, and there are no API keys: whoever reaches it may use the models. Give tenants keys (FleetPolicy spec.tenants; penstock key new makes one), use 127.0.0.1, or set spec.insecureListen: true.", address)
 	}
 }
 

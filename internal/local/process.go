@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -30,6 +31,7 @@ type launch struct {
 	target  scale.ScaleTarget
 	argv    []string
 	environ []string // added to ours
+	without []string // names of ours that are left out
 	dir     string
 	paths   paths
 	logger  *slog.Logger
@@ -86,7 +88,11 @@ func (p *process) start(ctx context.Context) (*os.File, error) {
 	// The guard ends by its lifeline, in order, and not when a context does.
 	p.cmd = exec.CommandContext(context.WithoutCancel(ctx), selfExecutable, append([]string{guardArgument, "--"}, p.argv...)...)
 	p.cmd.Args[0] = "penstock"
-	p.cmd.Env = append(append(p.cmd.Environ(), p.environ...), setting(p.replica))
+	inherited := slices.DeleteFunc(p.cmd.Environ(), func(s string) bool {
+		name, _, _ := strings.Cut(s, "=")
+		return slices.Contains(p.without, name)
+	})
+	p.cmd.Env = append(append(inherited, p.environ...), setting(p.replica))
 	p.cmd.Dir = p.dir
 	p.cmd.Stdout, p.cmd.Stderr = input, input
 	p.cmd.ExtraFiles = []*os.File{hold}                    // becomes lifelineFD

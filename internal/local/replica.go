@@ -134,6 +134,7 @@ func (r *replica) attempt(ctx context.Context) ending {
 		argv:    r.run.Argv(values),
 		// What is accounted goes last: it must hold whatever else is set.
 		environ: append(r.run.Environ(values), visibleArg+"="+visible(values.GPUs)),
+		without: r.run.Without,
 		dir:     r.run.Dir,
 		paths:   r.paths,
 		logger:  r.logger,

@@ -26,6 +26,7 @@ func TestReplicaFromStartToReady(t *testing.T) {
 	t.Parallel()
 	run := testRun()
 	run.Env = map[string]string{"MODEL": "{{model}} on {{gpus}}", "CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+	run.Without = []string{"PATH"} // of all variables the one that is certainly set
 	r := start(t, run)
 	r.apply(t, grow("chat", 0, 1))
 	first := r.observe(t).Models[0]
@@ -56,6 +57,9 @@ func TestReplicaFromStartToReady(t *testing.T) {
 		if !slices.Contains(env, want) {
 			t.Errorf("the replica's environment lacks %s", want)
 		}
+	}
+	if slices.ContainsFunc(env, func(s string) bool { return strings.HasPrefix(s, "PATH=") }) || valueOf(env, "PENSTOCK_REPLICA") == "" {
+		t.Errorf("the replica inherited what it should not: %q", env)
 	}
 	wantRoutes := []scale.Route{{Replica: replica, BatchLimit: 8, KVTokens: 1000}}
 	wantRoutes[0].Replica.Load = scale.Load{}
