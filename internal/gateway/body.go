@@ -26,10 +26,29 @@ func (x *exchange) read() *refusal {
 	if x.shape == upload {
 		x.hints, err = inspectForm(x.r.Header, x.body)
 	} else {
-		x.hints, err = inspect(x.body)
+		x.hints, err = x.gateway.inspect(x.body)
 	}
 	if err != nil {
 		return misread(err)
+	}
+	if f := x.readQuery(); f != nil {
+		return f
+	}
+	host := x.owner
+	var f *refusal
+	if x.owner, f = x.gateway.find(x.w.tenant, x.hints.model); f != nil {
+		return f
+	}
+	if host != nil && host != x.owner {
+		return otherHost()
+	}
+	return nil
+}
+
+// readQuery holds the query against the body.
+func (x *exchange) readQuery() *refusal {
+	if x.r.URL.RawQuery == "" {
+		return nil
 	}
 	query, err := url.ParseQuery(x.r.URL.RawQuery)
 	if err != nil {
@@ -39,14 +58,6 @@ func (x *exchange) read() *refusal {
 		if name != x.hints.model {
 			return badRequest("model_ambiguous", "The query names another model than the body.")
 		}
-	}
-	host := x.owner
-	var f *refusal
-	if x.owner, f = x.gateway.find(x.w.tenant, x.hints.model); f != nil {
-		return f
-	}
-	if host != nil && host != x.owner {
-		return otherHost()
 	}
 	return nil
 }

@@ -20,8 +20,11 @@ const (
 	// A body must come within slowBody and, after that, at slowRate at least.
 	slowBody = 10 * time.Second
 	slowRate = 64 << 10 // bytes/s
-	// firstRead is how much memory a body gets before any of it has come.
-	firstRead = 64 << 10
+	// firstRead is how much memory a body gets before any of it has come, and
+	// trust is how many times what has come it gets next, if it says that it is so
+	// long: a length is quickly said.
+	firstRead = 16 << 10
+	trust     = 8
 )
 
 // Handler returns the data plane: OpenAI's paths, the Open Inference Protocol's,
@@ -291,7 +294,8 @@ func (x *exchange) readBody() *refusal {
 			return unread(err)
 		}
 		if len(body) == cap(body) {
-			body = slices.Grow(body, len(body))
+			said := int(min(size+1, int64(trust*len(body)))) - len(body)
+			body = slices.Grow(body, max(len(body), said))
 		}
 	}
 	if int64(len(body)) > limit {

@@ -9,6 +9,14 @@ import (
 	"testing"
 )
 
+// inspect has read another body before, which broke off: nothing of that may be
+// left.
+func inspect(body []byte) (hints, error) {
+	i := new(inspector)
+	_, _ = i.inspect([]byte(`{"model":"other","stream":true,"max_tokens":7,"messages":[{"model":"another","role":"us`))
+	return i.inspect(body)
+}
+
 func TestInspect(t *testing.T) {
 	for name, c := range map[string]struct {
 		body string
@@ -109,7 +117,7 @@ func FuzzMeter(f *testing.F) {
 	f.Add([]byte("data:1\r\n\r\n: c\n\ndata: [DONE]\r\n"), uint8(1))
 	f.Add([]byte("data: [DONE] \n\ndata: [DONE]x\n"), uint8(2))
 	f.Fuzz(func(t *testing.T, stream []byte, step uint8) {
-		whole, split := newMeter(completion, sse()), newMeter(completion, sse())
+		whole, split := newMeter(completion, sse(), new(buffer)), newMeter(completion, sse(), new(buffer))
 		whole.see(stream)
 		for rest := stream; len(rest) > 0; {
 			n := min(len(rest), 1+int(step)%7)
@@ -146,8 +154,9 @@ func BenchmarkInspect(b *testing.B) {
 			body := []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat("some words, ", size/12) + `"}],"temperature":0.7,"stream":true,"max_tokens":100,"model":"` + modelName + `"}`)
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
+			i := new(inspector)
 			for b.Loop() {
-				if _, err := inspect(body); err != nil {
+				if _, err := i.inspect(body); err != nil {
 					b.Fatal(err)
 				}
 			}

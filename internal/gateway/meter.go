@@ -28,11 +28,11 @@ type meter struct {
 	tail      []byte
 }
 
-func newMeter(of shape, reply *http.Response) meter {
-	m := meter{shape: of, events: isEvents(reply.Header), blank: true}
+func newMeter(of shape, reply *http.Response, room *buffer) meter {
+	m := meter{shape: of, events: isEvents(reply.Header), blank: true, tail: room.tail[:0]}
 	m.judged = m.events && reply.StatusCode == http.StatusOK && reply.Header.Get("Content-Encoding") == ""
 	m.needsDone = m.judged && (of == chat || of == completion)
-	m.head = make([]byte, 0, lineHead)
+	m.head = room.head[:0]
 	return m
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -58,8 +57,10 @@ func (x *exchange) attempt(ctx context.Context, a *attempt) result {
 	if reply.StatusCode == http.StatusSwitchingProtocols {
 		return x.unanswered(errSwitched)
 	}
-	y := relay{exchange: x, attempt: a, reply: reply, meter: newMeter(x.shape, reply)}
-	return y.run(ctx)
+	room := x.gateway.buffers.Get().(*buffer)
+	defer x.gateway.buffers.Put(room)
+	y := relay{exchange: x, attempt: a, reply: reply, meter: newMeter(x.shape, reply, room)}
+	return y.run(ctx, room.part[:])
 }
 
 // why returns what the attempt was cut for, if it was, else err.
@@ -148,17 +149,19 @@ type relay struct {
 	patient time.Time // until when the client's write deadline is set
 }
 
-// buffer is pooled as a pointer to an array, which fits an interface.
-type buffer [copyBuffer]byte
+// buffer is what relaying one reply needs room for.
+type buffer struct {
+	part [copyBuffer]byte // that is passed on
+	head [lineHead]byte   // of the meter
+	tail [tailSize]byte   // of the meter
+}
 
 func newBuffer() any { return new(buffer) }
 
 // run passes the reply on. Nothing goes to the client before the first bytes
 // of the body have come.
-func (y *relay) run(ctx context.Context) result {
-	pooled := y.gateway.buffers.Get().(*buffer)
-	defer y.gateway.buffers.Put(pooled)
-	n, err := y.first(pooled[:])
+func (y *relay) run(ctx context.Context, room []byte) result {
+	n, err := y.first(room)
 	eof := errors.Is(err, io.EOF)
 	switch {
 	case err != nil && !eof && (n == 0 || !y.prompt()):
@@ -173,7 +176,7 @@ func (y *relay) run(ctx context.Context) result {
 	defer y.control.SetWriteDeadline(time.Time{}) //nolint:errcheck // the connection's next reply has its own
 	for {
 		if n > 0 {
-			if failure := y.pass(pooled[:n]); failure != nil {
+			if failure := y.pass(room[:n]); failure != nil {
 				out.outcome, out.abort = scale.Cancelled, true
 				return out
 			}
@@ -181,7 +184,7 @@ func (y *relay) run(ctx context.Context) result {
 		if err != nil {
 			break
 		}
-		n, err = y.next(pooled[:])
+		n, err = y.next(room)
 	}
 	out.tokens = y.meter.tokens()
 	y.owner.tokens.Add(int64(out.tokens - y.counted))
@@ -311,6 +314,6 @@ func (y *relay) errorEvent(err error) []byte {
 
 // isEvents says whether a reply is an event stream.
 func isEvents(h http.Header) bool {
-	kind, _, err := mime.ParseMediaType(h.Get("Content-Type"))
-	return err == nil && kind == "text/event-stream"
+	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	return strings.EqualFold(strings.TrimSpace(kind), "text/event-stream")
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/internal/admission"
-	"github.com/penstock/penstock/internal/gateway"
 	"github.com/penstock/penstock/internal/scale"
 )
 
@@ -67,9 +66,10 @@ func (f *field) routing(ctx context.Context) Routing {
 // inspection times how long the gateway looks for the model in a body whose
 // last key it is.
 func (f *field) inspection(ctx context.Context, size int) (Inspection, error) {
+	g := newGate().gateway
 	body := []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat("some words, ", size/12) + `"}],"stream":true,"max_tokens":100,"model":"` + Model + `"}`)
 	ns, allocs, err := measure(ctx, f.Plan.Micro, func() error {
-		name, err := gateway.ModelOf(body)
+		name, err := g.ModelOf(body)
 		if err == nil && name != Model {
 			err = fmt.Errorf("the model is %q", name)
 		}
