@@ -13,6 +13,16 @@ func (x *exchange) read() *refusal {
 	if x.shape == opaque {
 		return x.readOpaque()
 	}
+	if x.shape == remote {
+		if f := x.readCall(); f != nil {
+			return f
+		}
+		f := x.find()
+		if f == nil && x.owner.model.SLO.Tokens() {
+			x.hints.promptTokens = len(x.body) / bytesPerToken
+		}
+		return f
+	}
 	if e := x.r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return &refusal{
 			status: http.StatusUnsupportedMediaType, kind: invalidRequest, code: "body_encoded",
@@ -34,15 +44,7 @@ func (x *exchange) read() *refusal {
 	if f := x.readQuery(); f != nil {
 		return f
 	}
-	host := x.owner
-	var f *refusal
-	if x.owner, f = x.gateway.find(x.w.tenant, x.hints.model); f != nil {
-		return f
-	}
-	if host != nil && host != x.owner {
-		return otherHost()
-	}
-	return nil
+	return x.find()
 }
 
 // readQuery holds the query against the body.
@@ -58,6 +60,19 @@ func (x *exchange) readQuery() *refusal {
 		if name != x.hints.model {
 			return badRequest("model_ambiguous", "The query names another model than the body.")
 		}
+	}
+	return nil
+}
+
+// find looks up the model that was named.
+func (x *exchange) find() *refusal {
+	host := x.owner
+	var f *refusal
+	if x.owner, f = x.gateway.find(x.w.tenant, x.hints.model); f != nil {
+		return f
+	}
+	if host != nil && host != x.owner {
+		return otherHost()
 	}
 	return nil
 }

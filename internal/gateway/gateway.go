@@ -82,21 +82,22 @@ type Gateway struct {
 	Logger     *slog.Logger
 	AccessLog  *slog.Logger // gets one line for each request; nil for none
 
-	once       sync.Once
-	fault      error             // why the metrics could not be registered
-	owners     []*owner          // in the order of Models
-	byName     map[string]*owner // aliases included
-	prefixes   map[string]*owner // by path
-	hosts      map[string]*owner
-	transport  *http.Transport
-	metrics    *metrics
-	keys       keyring
-	door       door
-	buffers    sync.Pool // of *buffer
-	inspectors sync.Pool // of *inspector
-	boot       string    // makes request IDs differ between runs
-	requests   atomic.Uint64
-	started    time.Time
+	once          sync.Once
+	fault         error             // why the metrics could not be registered
+	owners        []*owner          // in the order of Models
+	byName        map[string]*owner // aliases included
+	prefixes      map[string]*owner // by path
+	hosts         map[string]*owner
+	transport     *http.Transport
+	callTransport *http.Transport // of gRPC
+	metrics       *metrics
+	keys          keyring
+	door          door
+	buffers       sync.Pool // of *buffer
+	inspectors    sync.Pool // of *inspector
+	boot          string    // makes request IDs differ between runs
+	requests      atomic.Uint64
+	started       time.Time
 }
 
 // errNotRunning says that Run has ended.
@@ -110,7 +111,7 @@ func (g *Gateway) prepare() {
 		g.boot, g.started = hex.EncodeToString(boot[:]), time.Now()
 		g.metrics, g.fault = newMetrics(g.Registerer)
 		g.keys = newKeyring(g.Tenants, g.metrics)
-		g.transport = newTransport()
+		g.transport, g.callTransport = newTransport(), newCallTransport()
 		g.buffers.New, g.inspectors.New = newBuffer, newInspector
 		g.byName, g.prefixes, g.hosts = map[string]*owner{}, map[string]*owner{}, map[string]*owner{}
 		for _, m := range g.Models {
@@ -154,6 +155,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	running.Wait()
 	g.transport.CloseIdleConnections()
+	g.callTransport.CloseIdleConnections()
 	return nil
 }
 

@@ -118,6 +118,8 @@ type exchange struct {
 	id      string
 	shape   shape
 	once    bool // what a replica may have taken in must not be sent to another
+	streams bool // messages go on to come while the reply does
+	tape    *tape
 	body    []byte
 	hints   hints
 	owner   *owner // of the model; until the body is read, of the host, if it is a model's
@@ -207,7 +209,11 @@ func (x *exchange) attempts(ctx context.Context) result {
 			goingDown().write(x.w, x.r)
 			result.outcome = scale.Refused
 			return result
-		case x.once && !undelivered(result.failed):
+		case errors.Is(result.failed, errBadMessages):
+			x.tape.fault().write(x.w, x.r)
+			result.outcome = scale.Cancelled
+			return result
+		case (x.once || x.tape != nil && x.tape.spent()) && !undelivered(result.failed):
 			unknownFate().write(x.w, x.r)
 			return result
 		case tries == maxTries || !x.owner.post(event{kind: failed, call: x.call}):

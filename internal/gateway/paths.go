@@ -20,6 +20,7 @@ const (
 	named                       // JSON names the model
 	upload                      // a multipart form names the model
 	opaque                      // path or host name the model; the body is not read
+	remote                      // a gRPC call: its messages name the model
 )
 
 // openAI returns the shape of a path of OpenAI's API, or of those that engines
@@ -48,6 +49,8 @@ func (g *Gateway) dispatch(w *visit, r *http.Request) {
 	x := exchange{gateway: g, w: w, r: r, control: http.NewResponseController(w), id: w.id, owner: g.hosts[hostname(r.Host)]}
 	name, one := strings.CutPrefix(p, "/v1/models/")
 	switch x.shape = openAI(p); {
+	case isRPC(r):
+		x.rpc(r.Context())
 	case x.shape != 0:
 		w.route = p
 		if g.allow(w, r, http.MethodPost) {

@@ -79,6 +79,10 @@ type plainError struct {
 // write answers a request with the refusal, in the form of what was asked.
 func (f *refusal) write(w *visit, r *http.Request) {
 	w.code = f.code
+	if isRPC(r) {
+		f.writeRPC(w)
+		return
+	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Should-Retry", strconv.FormatBool(f.retry))

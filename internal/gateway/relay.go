@@ -49,7 +49,7 @@ func (x *exchange) attempt(ctx context.Context, a *attempt) result {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a.bind(cancel)
-	reply, err := x.gateway.transport.RoundTrip(x.outbound(ctx, a.address))
+	reply, err := x.roundTrip(ctx, a, cancel)
 	if err != nil {
 		return x.unanswered(why(ctx, err))
 	}
@@ -61,6 +61,32 @@ func (x *exchange) attempt(ctx context.Context, a *attempt) result {
 	defer x.gateway.buffers.Put(room)
 	y := relay{exchange: x, attempt: a, reply: reply, meter: newMeter(x.shape, reply, room)}
 	return y.run(ctx, room.part[:])
+}
+
+// newCallTransport returns the upstream side of gRPC: HTTP/2 with prior
+// knowledge, whose connections carry many calls and are asked now and then
+// whether they still live.
+func newCallTransport() *http.Transport {
+	t := newTransport()
+	t.Protocols = new(http.Protocols)
+	t.Protocols.SetUnencryptedHTTP2(true)
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second}
+	return t
+}
+
+// roundTrip asks the replica.
+func (x *exchange) roundTrip(ctx context.Context, a *attempt, cancel context.CancelCauseFunc) (*http.Response, error) {
+	request := x.outbound(ctx, a.address)
+	if x.shape != remote {
+		return x.gateway.transport.RoundTrip(request)
+	}
+	request.Header["Te"] = []string{"trailers"} // some servers of gRPC insist on it
+	if x.tape != nil {
+		request.ContentLength = -1
+		request.GetBody = func() (io.ReadCloser, error) { return x.tape.play(ctx, cancel), nil }
+		request.Body, _ = request.GetBody()
+	}
+	return x.gateway.callTransport.RoundTrip(request)
 }
 
 // why returns what the attempt was cut for, if it was, else err.
@@ -171,6 +197,9 @@ func (y *relay) run(ctx context.Context, room []byte) result {
 	}
 	out := result{begin: time.Now(), streamed: y.meter.events}
 	y.attempt.begun.Store(true)
+	if y.tape != nil {
+		y.tape.begun()
+	}
 	y.owner.post(event{kind: begun, call: y.call})
 	y.header()
 	defer y.control.SetWriteDeadline(time.Time{}) //nolint:errcheck // the connection's next reply has its own
@@ -225,7 +254,7 @@ func (y *relay) header() {
 			h[name] = values
 		}
 	}
-	if y.meter.judged {
+	if y.meter.judged || y.shape == remote {
 		// After a length that was kept, neither an event of ours nor an abort
 		// would be seen.
 		h.Del("Content-Length")
@@ -263,6 +292,10 @@ func (y *relay) pass(p []byte) error {
 // finish judges a reply of which something was passed on, and sees to it that
 // one cut short does not look whole.
 func (y *relay) finish(ctx context.Context, out *result, err error) {
+	if y.shape == remote {
+		y.finishCall(ctx, out, err)
+		return
+	}
 	switch {
 	case y.meter.done:
 		err = nil // all came that will
@@ -283,8 +316,7 @@ func (y *relay) finish(ctx context.Context, out *result, err error) {
 		return
 	}
 	err = why(ctx, err)
-	y.gateway.Logger.WarnContext(ctx, "replica lost in the middle of a reply",
-		"model", y.owner.model.Name, "replica", y.attempt.replica, "request", y.id, "error", err)
+	y.lament(ctx, err)
 	out.outcome, out.abort = scale.Interrupted, true
 	if y.meter.events && y.reply.Header.Get("Content-Encoding") == "" {
 		_, _ = y.w.Write(y.errorEvent(err))
@@ -292,16 +324,28 @@ func (y *relay) finish(ctx context.Context, out *result, err error) {
 	}
 }
 
-// errorEvent is what ends a stream that was cut short. What has come of an
-// event is closed by an empty line first.
-func (y *relay) errorEvent(err error) []byte {
+// lament logs that a reply was cut short.
+func (y *relay) lament(ctx context.Context, err error) {
+	y.gateway.Logger.WarnContext(ctx, "replica lost in the middle of a reply",
+		"model", y.owner.model.Name, "replica", y.attempt.replica, "request", y.id, "error", err)
+}
+
+// lost is what a client is told of a reply that was cut short.
+func lost(err error) *refusal {
 	f := refusal{
-		kind: serverError, code: "replica_lost",
+		status: http.StatusServiceUnavailable, kind: serverError, code: "replica_lost",
 		message: "The replica that served this request was lost before the reply was complete.",
 	}
 	if errors.Is(err, errGoingDown) {
 		f.code, f.message = "gateway_stopped", "The gateway stopped before the reply was complete."
 	}
+	return &f
+}
+
+// errorEvent is what ends a stream that was cut short. What has come of an
+// event is closed by an empty line first.
+func (y *relay) errorEvent(err error) []byte {
+	f := lost(err)
 	event := y.meter.gap()
 	if y.shape == responses {
 		return fmt.Appendf(event, "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"object\":\"response\",\"status\":\"failed\",\"error\":{\"code\":%q,\"message\":%q}}}\n\n", f.code, f.message)
