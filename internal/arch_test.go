@@ -68,6 +68,8 @@ var owners = map[string][]string{
 	"github.com/alecthomas/kong":              {"internal/cli"},
 	"github.com/cespare/xxhash":               {"internal/gateway"},
 	"github.com/go-json-experiment/json":      {"internal/gateway", "internal/store"},
+	"github.com/jackc/pgx":                    {"internal/store"},
+	"github.com/klauspost/compress":           {"internal/store"},
 	"github.com/netresearch/go-cron":          {"internal/config"},
 	"github.com/pressly/goose":                {"internal/store"},
 	"github.com/prometheus/client_golang":     {"internal/gateway", "internal/console", "internal/emulator", "internal/toll", "world", "door"},

@@ -99,6 +99,7 @@ func (l *Loop) Tick(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("observe: %w", err)
 	}
+	snapshot = snapshot.Kept() // decided from what is kept, it can be decided again
 	if l.before == nil {
 		if l.before, err = l.Memory.Encode(); err != nil {
 			return err

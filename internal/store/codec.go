@@ -1,10 +1,7 @@
 package store
 
 import (
-	"bytes"
-	"compress/gzip"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"time"
@@ -19,28 +16,29 @@ import (
 // take the machine's memory.
 const maxBody = 256 << 20
 
-// body is the part of a Record that is kept as JSON; Memory has a column.
+// body is a tick as it is kept; what it decides from beside the Snapshot, the
+// Memory, stands at the beginning of its segment.
 type body struct {
+	At       time.Time
 	Snapshot scale.Snapshot
 	Decision scale.Decision
 }
 
-// codec turns values into compressed JSON and back. Encoding keeps its buffers
-// and belongs to one goroutine at a time; decoding may be concurrent.
+// codec turns values into JSON and compresses. It may be used concurrently.
 //
-// Fields that are zero are left out, which makes a row several times smaller:
+// Fields that are zero are left out, which makes a tick several times smaller:
 // in package scale the zero value of every field means absent. Durations are
 // nanoseconds, a time zone is its name, and numbers that JSON lacks are the
 // strings "NaN", "+Inf" and "-Inf".
 type codec struct {
-	zip     *gzip.Writer
+	zipper  zipper
 	options json.Options
 }
 
-func newCodec() *codec {
-	// The level is valid, so there is no error to have.
-	zip, _ := gzip.NewWriterLevel(io.Discard, gzip.BestSpeed)
-	return &codec{zip: zip, options: json.JoinOptions(
+func newCodec() *codec { return &codec{options: options()} }
+
+func options() json.Options {
+	return json.JoinOptions(
 		json.OmitZeroStructFields(true),
 		json.WithMarshalers(json.JoinMarshalers(
 			json.MarshalToFunc(func(e *jsontext.Encoder, d time.Duration) error {
@@ -64,8 +62,12 @@ func newCodec() *codec {
 			json.UnmarshalFromFunc(decodeLocation),
 			json.UnmarshalFromFunc(decodeFloat),
 		)),
-	)}
+	)
 }
+
+// Text is a Decision as the journal keeps it: equal texts are equal Decisions,
+// to the last bit.
+func Text(d scale.Decision) ([]byte, error) { return newCodec().text(d) }
 
 func decodeDuration(d *jsontext.Decoder, into *time.Duration) error {
 	token, err := d.ReadToken()
@@ -110,64 +112,37 @@ func decodeFloat(d *jsontext.Decoder, into *float64) error {
 	return nil
 }
 
-// encode returns the compressed JSON of v.
-func (c *codec) encode(v any) ([]byte, error) {
-	var out bytes.Buffer
-	c.zip.Reset(&out)
-	if err := json.MarshalWrite(c.zip, v, c.options); err != nil {
+// text returns the JSON of v.
+func (c *codec) text(v any) ([]byte, error) {
+	raw, err := json.Marshal(v, c.options)
+	if err != nil {
 		return nil, fmt.Errorf("encode %T: %w", v, err)
 	}
-	if err := c.zip.Close(); err != nil {
-		return nil, fmt.Errorf("compress %T: %w", v, err)
-	}
-	return out.Bytes(), nil
+	return raw, nil
 }
 
-// packed is a value beside its compressed form.
-type packed struct {
-	raw, zip []byte
-}
-
-// holds says whether p is the compressed form of raw.
-func (p packed) holds(raw []byte) bool { return p.zip != nil && bytes.Equal(p.raw, raw) }
-
-// pack returns raw, compressed, and a copy of it.
-func (c *codec) pack(raw []byte) (packed, error) {
-	var out bytes.Buffer
-	c.zip.Reset(&out)
-	if _, err := c.zip.Write(raw); err != nil {
-		return packed{}, fmt.Errorf("compress: %w", err)
-	}
-	if err := c.zip.Close(); err != nil {
-		return packed{}, fmt.Errorf("compress: %w", err)
-	}
-	return packed{raw: bytes.Clone(raw), zip: out.Bytes()}, nil
-}
-
-// decode is the inverse of encode.
-func (c *codec) decode(zip []byte, into any) error {
-	raw, err := unpack(zip)
+// encode returns the compressed JSON of v.
+func (c *codec) encode(v any) ([]byte, error) {
+	raw, err := c.text(v)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	return c.zipper.pack(raw), nil
+}
+
+// parse is the inverse of text.
+func (c *codec) parse(raw []byte, into any) error {
 	if err := json.Unmarshal(raw, into, c.options); err != nil {
 		return fmt.Errorf("decode: %w", err)
 	}
 	return nil
 }
 
-// unpack is the inverse of pack. The checksum in zip catches damage.
-func unpack(zip []byte) ([]byte, error) {
-	reader, err := gzip.NewReader(bytes.NewReader(zip))
+// decode is the inverse of encode.
+func (c *codec) decode(zip []byte, into any) error {
+	raw, err := c.zipper.unpack(zip)
 	if err != nil {
-		return nil, fmt.Errorf("unpack: %w", err)
+		return err
 	}
-	raw, err := io.ReadAll(io.LimitReader(reader, maxBody+1))
-	if err != nil {
-		return nil, fmt.Errorf("unpack: %w", err)
-	}
-	if len(raw) > maxBody {
-		return nil, fmt.Errorf("unpack: more than %d bytes", maxBody)
-	}
-	return raw, nil
+	return c.parse(raw, into)
 }

@@ -29,7 +29,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.write.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)`); err != nil {
+	if _, err := s.base.write.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)`); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -40,7 +40,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 
 	for name, c := range map[string]struct{ path, want string }{
 		"a text file":       {write("text.db", strings.Repeat("not a database, but long enough for a header\n", 99)), "the file is not a Penstock journal"},
-		"a newer schema":    {newer, "its schema is 99 and this penstock knows up to 1"},
+		"a newer schema":    {newer, "its schema is 99 and this penstock knows up to 2"},
 		"used by another":   {held, "another penstock uses it"},
 		"a directory":       {dir, "is a directory"},
 		"below a file":      {filepath.Join(write("file", "x"), "journal.db"), "not a directory"},
@@ -79,7 +79,7 @@ func TestAReadOnlyPlaceIsAnErrorWithAdvice(t *testing.T) {
 // setPages bounds the database file, as a disk does that has room for no more.
 func setPages(t *testing.T, s *Store, pages int) {
 	t.Helper()
-	if _, err := s.write.Exec(fmt.Sprintf("PRAGMA max_page_count=%d", pages)); err != nil {
+	if _, err := s.base.write.Exec(fmt.Sprintf("PRAGMA max_page_count=%d", pages)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -92,37 +92,95 @@ func TestAFullDiskIsAnErrorAndPasses(t *testing.T) {
 	for i := 1; err == nil && i < 1000; i++ {
 		err = s.Append(context.Background(), tick(t, start.Add(time.Duration(i)*time.Minute), 1, 16, i), nil)
 	}
-	if err == nil || !strings.Contains(err.Error(), "the disk is full: free some space") || !strings.Contains(err.Error(), s.path) {
+	if err == nil || !strings.Contains(err.Error(), "the disk is full: free some space") || !strings.Contains(err.Error(), s.base.name) {
 		t.Fatalf("got %v", err)
 	}
+	held := s.State()
+	if held.Held != 1 || held.Failing == nil || held.Since.IsZero() || held.Dropped != 0 {
+		t.Errorf("state %+v", held)
+	}
 	before := len(records(t, s))
+	if err := s.Append(context.Background(), tick(t, start.Add(time.Hour*98), 1, 16, 7), nil); err == nil {
+		t.Error("a full disk takes more")
+	}
 	setPages(t, s, 1<<30)
-	// The failed tick was not taken for kept: the same one is news again.
 	appendTick(t, s, tick(t, start.Add(time.Hour*99), 1, 16, 7))
-	if after := len(records(t, s)); after != before+1 {
-		t.Errorf("%d records, then %d", before, after)
+	if after := len(records(t, s)); after != before+3 {
+		t.Errorf("%d ticks, then %d: the two that were held and the last should be there", before, after)
+	}
+	if state := s.State(); state != (State{}) {
+		t.Errorf("state %+v", state)
 	}
 }
 
 func TestDamagedRowsAreNamedAndTheOthersRead(t *testing.T) {
-	s := fresh(t)
-	ctx := context.Background()
-	for i := range 5 {
-		appendTick(t, s, tick(t, start.Add(time.Duration(i)*time.Minute), 1, 2, i+1))
-	}
-	for _, damage := range []string{
-		`UPDATE records SET body = substr(body, 1, length(body) / 2) WHERE seq = 2`,           // torn
-		`UPDATE records SET body = CAST(x'00' || substr(body, 2) AS BLOB) WHERE seq = 3`,      // no gzip
-		`UPDATE records SET memory = substr(memory, 1, length(memory) - 3) WHERE seq = 4`,     // torn checksum
-		`UPDATE decisions SET body = substr(body, 1, length(body) - 9) WHERE record IN (2,4)`, // torn
-		`UPDATE checkpoint SET memory = x'1f8b'`,
-	} {
-		if _, err := s.write.Exec(damage); err != nil {
+	everywhere(t, func(t *testing.T, p site) {
+		s := openAt(t, p)
+		ctx := context.Background()
+		for i := range 5 {
+			r := tick1(t, i)
+			r.Decision.Plans[0].Allocations[0].Replicas = i
+			appendTick(t, s, r)
+		}
+		for _, damage := range []string{
+			`UPDATE ticks SET body = substr(body, 1, length(body) / 2) WHERE seq = 2`,          // torn
+			`UPDATE ticks SET body = (SELECT body FROM ticks WHERE seq = 1) WHERE seq = 4`,     // another's
+			`UPDATE decisions SET body = substr(body, 1, length(body) - 9) WHERE seq IN (2,4)`, // torn
+			`UPDATE checkpoint SET memory = substr(memory, 1, 2)`,
+		} {
+			if _, err := s.base.write.Exec(damage); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check := func() {
+			t.Helper()
+			read, named := readAll(t, s)
+			if diff := cmp.Diff([]string{"0s", "2s", "4s"}, read); diff != "" {
+				t.Errorf("read (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff([]string{"tick 2", "tick 4"}, named); diff != "" {
+				t.Errorf("named (-want +got):\n%s", diff)
+			}
+			if _, _, err := s.DecisionAt(ctx, "model-0", start.Add(time.Second)); !errors.As(err, new(*DamagedError)) {
+				t.Errorf("DecisionAt of a damaged tick: %v", err)
+			}
+			// One after it can be read, and not decided again.
+			c, found, err := s.Chain(ctx, "model-0", start.Add(2*time.Second))
+			if err != nil || !found || c.Broken == nil || !c.Last().At.Equal(start.Add(2*time.Second)) {
+				t.Errorf("chain %+v, %t, %v", c, found, err)
+			}
+		}
+		check()
+		decisions, err := s.Decisions(ctx, "model-0", time.Time{}, 10)
+		if len(decisions) != 3 || err == nil || !strings.Contains(err.Error(), "decision 2 of model-0") || !strings.Contains(err.Error(), "decision 4 of model-0") {
+			t.Errorf("%d decisions, %v", len(decisions), err)
+		}
+		if _, _, err := s.Memory(ctx); err == nil || !strings.Contains(err.Error(), "the newest memory") {
+			t.Errorf("Memory: %v", err)
+		}
+		// It goes on, and pressing hides nothing.
+		appendTick(t, s, tick(t, start.Add(-time.Hour), 1, 2, 9))
+		if _, _, err := s.Memory(ctx); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.base.write.Exec(`DELETE FROM ticks`); err != nil {
 			t.Fatal(err)
 		}
-	}
-	var read, named []string
-	for r, err := range s.Records(ctx, time.Time{}, start.Add(time.Hour)) {
+		check()
+		if _, err := s.base.write.Exec(`UPDATE segments SET body = substr(body, 1, length(body) - 1) WHERE first = 3`); err != nil {
+			t.Fatal(err)
+		}
+		if _, named := readAll(t, s); len(named) != 3 {
+			t.Errorf("named %v", named)
+		}
+	})
+}
+
+// readAll returns when ticks that can be read were, since start, and the names
+// of those that can not.
+func readAll(t *testing.T, s *Store) (read, named []string) {
+	t.Helper()
+	for r, err := range s.Records(context.Background(), time.Time{}, start.Add(time.Hour)) {
 		var damaged *DamagedError
 		switch {
 		case err == nil:
@@ -130,30 +188,10 @@ func TestDamagedRowsAreNamedAndTheOthersRead(t *testing.T) {
 		case errors.As(err, &damaged):
 			named = append(named, damaged.Row)
 		default:
-			t.Error(err)
+			t.Fatal(err)
 		}
 	}
-	if diff := cmp.Diff([]string{"0s", "4m0s"}, read); diff != "" {
-		t.Errorf("read (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff([]string{"record 2", "record 3", "record 4"}, named); diff != "" {
-		t.Errorf("named (-want +got):\n%s", diff)
-	}
-	decisions, err := s.Decisions(ctx, "model-0", time.Time{}, 10)
-	if len(decisions) != 3 || err == nil || !strings.Contains(err.Error(), "decision 2 of model-0") || !strings.Contains(err.Error(), "decision 4 of model-0") {
-		t.Errorf("%d decisions, %v", len(decisions), err)
-	}
-	if _, _, err := s.DecisionAt(ctx, "model-0", start.Add(time.Minute)); !errors.As(err, new(*DamagedError)) {
-		t.Errorf("DecisionAt of a damaged record: %v", err)
-	}
-	if _, _, err := s.Memory(ctx); err == nil || !strings.Contains(err.Error(), "the checkpoint of memory") {
-		t.Errorf("Memory: %v", err)
-	}
-	// It goes on.
-	appendTick(t, s, tick(t, start.Add(time.Hour), 1, 2, 9))
-	if _, _, err := s.Memory(ctx); err != nil {
-		t.Error(err)
-	}
+	return read, named
 }
 
 // Whatever bytes are broken, there is an error or an answer, and no panic.

@@ -1,166 +1,245 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
-	"math"
+	"slices"
 	"time"
 
 	"github.com/penstock/penstock/internal/scale"
 )
 
-// entry is what one tick adds to the journal.
-type entry struct {
-	record  scale.Record
-	checkup map[string]substance // of every model
-	news    []string             // models whose part is another decision than before
-	whole   bool                 // the record is to be kept
+// segment is the one that grows: the ticks since the newest that came with its
+// Memory.
+type segment struct {
+	ticks int
+	bytes int // of JSON
 }
 
-// Append keeps a tick: memoryAfter as the checkpoint to resume from, and the
-// record where it acts, decides something new for a model, or Heartbeat has
-// passed since the last one kept. When it returns nil, that is kept.
+// A segment is pressed once it has so many ticks or bytes of JSON. To decide its
+// last tick again all the others are decided again first.
+const (
+	segmentTicks = 300
+	segmentBytes = 8 << 20
+)
+
+// full says whether the next tick begins another segment.
+func (s segment) full() bool {
+	return s.ticks == 0 || s.ticks >= segmentTicks || s.bytes >= segmentBytes
+}
+
+// entry is a tick as it will be written.
+type entry struct {
+	seq     int64
+	at      time.Time
+	body    []byte // packed
+	memory  []byte // packed, where it begins a segment
+	news    []news
+	history []scale.Stretch
+}
+
+// news is a row of decisions.
+type news struct {
+	model string
+	at    time.Time
+	seq   int64
+	body  []byte // packed; nil where the model is gone
+}
+
+// pending is what could not be written yet.
+type pending struct {
+	ticks  []entry
+	bytes  int
+	after  []byte // Memory after the newest tick
+	seq    int64  // of that one
+	at     time.Time
+	broken bool // ticks were dropped: the next begins a segment
+}
+
+// So much is held in memory while it can not be written: an hour of a small
+// fleet. What comes after that finds no room: the beginning of an outage tells
+// more than its middle.
+const (
+	pendingTicks = 3600
+	pendingBytes = 64 << 20
+)
+
+// earlier is what of a model's tick before is needed to tell what came to it.
+type earlier = scale.Earlier
+
+// Append keeps a tick, and memoryAfter as the Memory to resume from. When it
+// returns nil, that is kept, and all that was held before it. When it returns an
+// error the tick is held in memory, and written with a later one; State says how
+// many are.
+//
+// A Snapshot comes back as it was where it was Kept, see scale.
 func (s *Store) Append(ctx context.Context, r scale.Record, memoryAfter []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.judge(r)
-	if err := s.inTx(ctx, func(tx *sql.Tx) error { return s.add(ctx, tx, e, memoryAfter) }); err != nil {
-		return fmt.Errorf("append decision of %s to journal %s: %w", r.At.Format(time.RFC3339), s.path, err)
+	if err := s.hold(r, memoryAfter); err != nil {
+		return fmt.Errorf("append decision of %s to journal %s: %w", r.At.Format(time.RFC3339), s.base.name, err)
 	}
-	if e.whole {
-		s.last, s.lastAt = e.checkup, r.At
-		s.kept++
+	now := time.Now()
+	if now.Before(s.retryAt) {
+		s.tell(s.state.Failing, now)
+		return fmt.Errorf("append decision of %s to journal %s: %d held: %w", r.At.Format(time.RFC3339), s.base.name, s.state.Held, s.state.Failing)
+	}
+	err := s.flush(ctx)
+	s.tell(err, now)
+	if err != nil {
+		return fmt.Errorf("append decision of %s to journal %s: %d held: %w", r.At.Format(time.RFC3339), s.base.name, s.state.Held, err)
 	}
 	return nil
 }
 
-// judge decides what of a tick is to be kept.
-func (s *Store) judge(r scale.Record) entry {
-	e := entry{record: r, checkup: map[string]substance{}}
-	for _, m := range r.Snapshot.Models {
-		name := m.Model.Name
-		now := substanceOf(only(r.Decision, name))
-		old, known := s.last[name]
-		if !known || now.differs(old) {
-			e.news = append(e.news, name)
-		}
-		e.checkup[name] = now
-	}
-	since := r.At.Sub(s.lastAt)
-	due := since >= s.Heartbeat || since < 0 // a clock that was set back is a new beginning
-	e.whole = due || len(e.news) > 0 || len(e.checkup) != len(s.last)
-	return e
-}
-
-func (s *Store) add(ctx context.Context, tx *sql.Tx, e entry, memoryAfter []byte) error {
-	// The Memory before a tick is the one after the tick before.
-	before := s.memory
-	if e.whole && !before.holds(e.record.Memory) {
-		var err error
-		if before, err = s.codec.pack(e.record.Memory); err != nil {
-			return err
-		}
-	}
-	after, err := s.codec.pack(memoryAfter)
-	if err != nil {
-		return err
-	}
-	s.memory = after
-	if _, err := tx.StmtContext(ctx, s.prepare.checkpoint).ExecContext(ctx, e.record.At.UnixNano(), after.zip); err != nil {
-		return fmt.Errorf("keep memory: %w", err)
-	}
-	if !e.whole {
-		return nil
-	}
-	if err := s.insert(ctx, tx, e, before); err != nil {
-		return err
-	}
-	if s.kept%trimEvery != 0 {
-		return nil
-	}
-	return s.trim(ctx, tx, e.record.At)
-}
-
-func (s *Store) insert(ctx context.Context, tx *sql.Tx, e entry, before packed) error {
-	r := e.record
-	whole, err := s.codec.encode(body{Snapshot: r.Snapshot, Decision: r.Decision})
-	if err != nil {
-		return err
-	}
-	done, err := tx.StmtContext(ctx, s.prepare.record).ExecContext(ctx, r.At.UnixNano(), whole, before.zip)
-	if err != nil {
-		return fmt.Errorf("keep record: %w", err)
-	}
-	seq, err := done.LastInsertId()
-	if err != nil {
-		return fmt.Errorf("keep record: %w", err)
-	}
-	parts := make(map[string][]byte, len(e.news))
-	for _, model := range e.news {
-		if parts[model], err = s.codec.encode(only(r.Decision, model)); err != nil {
-			return err
-		}
-	}
-	for model := range e.checkup {
-		if _, err := tx.StmtContext(ctx, s.prepare.decision).ExecContext(ctx, model, r.At.UnixNano(), seq, parts[model]); err != nil {
-			return fmt.Errorf("keep decision of %s: %w", model, err)
-		}
-	}
-	return nil
-}
-
-// Every 16th record that is kept removes up to 64 that are to go: four times
-// what comes, so that the store shrinks quickly and no Append is slow.
+// A failure that took longer than quick is not repeated before slowly times as
+// long has passed: a server that does not answer must not hold up every tick.
 const (
-	trimEvery = 16
-	trimmed   = 64
+	quick     = 100 * time.Millisecond
+	slowly    = 4
+	longest   = 30 * time.Second
+	flushTime = 3 * time.Second
 )
 
-// trim removes what Retention does not keep. A record that is too old, or the
-// oldest where there is too much, goes with its decisions.
-func (s *Store) trim(ctx context.Context, tx *sql.Tx, now time.Time) error {
-	limit := now.Add(-s.Retention.Age).UnixNano()
-	over, err := s.tooBig(ctx, tx)
+// tell notes how writing goes. began is when the attempt did.
+func (s *Store) tell(err error, began time.Time) {
+	s.state.Held = len(s.pending.ticks)
+	switch took := time.Since(began); {
+	case err == nil:
+		s.state.Failing, s.state.Since, s.retryAt = nil, time.Time{}, time.Time{}
+		return
+	case took > quick:
+		s.retryAt = time.Now().Add(min(slowly*took, longest))
+	}
+	if s.state.Failing == nil {
+		s.state.Since = began
+	}
+	s.state.Failing = err
+}
+
+// hold puts a tick behind what is to be written.
+func (s *Store) hold(r scale.Record, memoryAfter []byte) error {
+	raw, err := s.codec.text(body{At: r.At, Snapshot: r.Snapshot, Decision: r.Decision})
 	if err != nil {
 		return err
 	}
-	if over {
-		limit = math.MaxInt64
+	p := &s.pending
+	t := entry{seq: s.seq + 1, at: r.At, body: s.codec.zipper.pack(raw)}
+	// Where Memory is another than the tick before left, or the clock was set
+	// back, a segment begins.
+	if s.segment.full() || p.broken || r.At.Before(s.lastAt) || !bytes.Equal(r.Memory, s.after) {
+		t.memory = s.codec.zipper.pack(r.Memory)
 	}
-	const oldest = `SELECT seq FROM records WHERE at < ?1 AND seq < (SELECT max(seq) FROM records) ORDER BY at, seq LIMIT ?2`
-	if _, err := tx.ExecContext(ctx, `DELETE FROM decisions WHERE record IN (`+oldest+`)`, limit, trimmed); err != nil {
-		return fmt.Errorf("remove old decisions: %w", err)
+	now := s.checkup(r)
+	if t.news, err = s.news(r, now, t.seq); err != nil {
+		return err
 	}
-	done, err := tx.ExecContext(ctx, `DELETE FROM records WHERE seq IN (`+oldest+`)`, limit, trimmed)
-	if err != nil {
-		return fmt.Errorf("remove old records: %w", err)
+	var later map[string]earlier
+	t.history, later = s.history(r)
+
+	p.after, p.seq, p.at = bytes.Clone(memoryAfter), t.seq, r.At
+	size := len(t.body) + len(t.memory)
+	if len(p.ticks) >= pendingTicks || p.bytes+size > pendingBytes {
+		p.broken = true
+		s.state.Dropped++
+		return nil
 	}
-	removed, err := done.RowsAffected()
-	if err != nil {
-		return fmt.Errorf("remove old records: %w", err)
+	p.ticks, p.bytes, p.broken = append(p.ticks, t), p.bytes+size, false
+	if t.memory != nil {
+		s.segment = segment{}
 	}
-	ended := now.Add(-s.Retention.Lifetimes).UnixNano()
-	if over && removed == 0 {
-		ended = math.MaxInt64
-	}
-	if _, err := tx.ExecContext(ctx, `DELETE FROM lifetimes WHERE replica IN (
-		SELECT replica FROM lifetimes WHERE ended < ? ORDER BY ended LIMIT ?)`, ended, trimmed); err != nil {
-		return fmt.Errorf("remove old lifetimes: %w", err)
-	}
-	// Pages that have become free go back to the file system.
-	if _, err := tx.ExecContext(ctx, `PRAGMA incremental_vacuum(256)`); err != nil {
-		return fmt.Errorf("shrink: %w", err)
-	}
+	s.segment.ticks++
+	s.segment.bytes += len(raw)
+	s.seq, s.lastAt, s.after, s.last, s.earlier = t.seq, r.At, p.after, now, later
 	return nil
 }
 
-// tooBig says whether the live data is above Retention.Bytes.
-func (s *Store) tooBig(ctx context.Context, tx *sql.Tx) (bool, error) {
-	var bytes int64
-	if err := tx.QueryRowContext(ctx, `SELECT (page_count - freelist_count) * page_size
-		FROM pragma_page_count, pragma_freelist_count, pragma_page_size`).Scan(&bytes); err != nil {
-		return false, fmt.Errorf("measure: %w", err)
+// checkup digests a Decision, model by model.
+func (s *Store) checkup(r scale.Record) map[string]substance {
+	now := make(map[string]substance, len(r.Snapshot.Models))
+	for _, m := range r.Snapshot.Models {
+		now[m.Model.Name] = substanceOf(only(r.Decision, m.Model.Name))
 	}
-	return bytes > s.Retention.Bytes, nil
+	return now
+}
+
+// news returns a row for every model whose part of the Decision is another than
+// before, and for those that are gone.
+func (s *Store) news(r scale.Record, now map[string]substance, seq int64) ([]news, error) {
+	var rows []news
+	for _, m := range r.Snapshot.Models {
+		name := m.Model.Name
+		if old, known := s.last[name]; known && !now[name].differs(old) {
+			// What moves little by little is to be news once it has moved far.
+			now[name] = old
+			continue
+		}
+		part, err := s.codec.encode(only(r.Decision, name))
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, news{model: name, at: r.At, seq: seq, body: part})
+	}
+	for name := range s.last {
+		if _, still := now[name]; !still {
+			rows = append(rows, news{model: name, at: s.lastAt, seq: s.seq})
+		}
+	}
+	slices.SortFunc(rows, func(a, b news) int { return bytes.Compare([]byte(a.model), []byte(b.model)) })
+	return rows, nil
+}
+
+// flush writes what is held.
+func (s *Store) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, flushTime)
+	defer cancel()
+	rolled, trimmed := s.rolled, s.trimmed
+	err := s.base.inTx(ctx, func(tx *sql.Tx) error {
+		for _, t := range s.pending.ticks {
+			if err := s.write(ctx, tx, t); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO checkpoint (id, seq, at, memory) VALUES (1, $1, $2, $3)
+			ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, at = excluded.at, memory = excluded.memory`,
+			s.pending.seq, s.pending.at.UnixNano(), s.codec.zipper.pack(s.pending.after))
+		if err != nil {
+			return fmt.Errorf("keep memory: %w", err)
+		}
+		return s.trim(ctx, tx, s.pending.at)
+	})
+	if err != nil {
+		s.rolled, s.trimmed = rolled, trimmed
+		return err
+	}
+	s.pending.ticks, s.pending.bytes = nil, 0
+	return nil
+}
+
+// write writes one tick. Doing it twice is harmless: whether a commit came
+// through whose answer was lost is not known.
+func (s *Store) write(ctx context.Context, tx *sql.Tx, t entry) error {
+	if t.memory != nil {
+		if err := s.pressTail(ctx, tx, t.seq); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.ExecContext(ctx, `INSERT INTO ticks (seq, at, body, memory) VALUES ($1, $2, $3, $4) ON CONFLICT (seq) DO NOTHING`,
+		t.seq, t.at.UnixNano(), t.body, t.memory); err != nil {
+		return fmt.Errorf("keep tick: %w", err)
+	}
+	for _, n := range t.news {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO decisions (model, at, seq, body) VALUES ($1, $2, $3, $4) ON CONFLICT (model, at, seq) DO NOTHING`,
+			n.model, n.at.UnixNano(), n.seq, n.body); err != nil {
+			return fmt.Errorf("keep decision of %s: %w", n.model, err)
+		}
+	}
+	for i := range t.history {
+		if err := putStretch(ctx, tx, &t.history[i]); err != nil {
+			return err
+		}
+	}
+	return s.rollUp(ctx, tx, t.at)
 }

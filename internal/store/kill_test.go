@@ -26,7 +26,9 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	m.Run()
+	code := m.Run()
+	cluster.remove()
+	os.Exit(code)
 }
 
 // appendForEver appends ticks, each with the next number as its Required and
@@ -106,7 +108,7 @@ func TestNothingAcknowledgedIsLostToKill(t *testing.T) {
 		}
 	}
 	var verdict string
-	if err := s.write.QueryRow(`PRAGMA integrity_check`).Scan(&verdict); err != nil || verdict != "ok" {
+	if err := s.base.write.QueryRow(`PRAGMA integrity_check`).Scan(&verdict); err != nil || verdict != "ok" {
 		t.Errorf("integrity: %s, %v", verdict, err)
 	}
 	t.Logf("24 kills, %d acknowledged, %d kept", len(acknowledged), kept)

@@ -7,34 +7,50 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/penstock/penstock/internal/scale"
 )
 
 func TestAJournalIsReadWhileItIsWritten(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "journal.db")
-	s := open(t, path)
-	r, err := Read(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	count := func() (n int) {
-		for _, err := range r.Records(t.Context(), time.Time{}, start.AddDate(50, 0, 0)) {
-			if err != nil {
-				t.Fatal(err)
+	everywhere(t, func(t *testing.T, p site) {
+		s := openAt(t, p)
+		r, err := p.read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Past the end of a segment, at which ticks move to another table.
+		for i := range segmentTicks + 5 {
+			if i%50 == 0 || i > segmentTicks-3 {
+				n := 0
+				for record, err := range r.Records(t.Context(), time.Time{}, start.AddDate(50, 0, 0)) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					if !record.At.Equal(start.Add(time.Duration(n) * time.Second)) {
+						t.Fatalf("record %d is of %v", n, record.At)
+					}
+					n++
+				}
+				if n != i {
+					t.Fatalf("%d records, want %d", n, i)
+				}
 			}
-			n++
+			appendTick(t, s, tick1(t, i))
 		}
-		return n
-	}
-	for i := range 3 {
-		if n := count(); n != i {
-			t.Fatalf("%d records, want %d", n, i)
+		if err := r.Close(); err != nil {
+			t.Error(err)
 		}
-		appendTick(t, s, tick(t, start.Add(time.Duration(i)*time.Minute), 1, 1, 1))
+		appendTick(t, s, tick(t, start.Add(time.Hour), 1, 1, 1))
+	})
+}
+
+// tick1 is the i-th of a series, each of which begins where the one before ended.
+func tick1(tb testing.TB, i int) scale.Record {
+	r := tick(tb, start.Add(time.Duration(i)*time.Second), 1, 1, 1)
+	if i > 0 {
+		r.Memory = []byte("memory after " + start.Add(time.Duration(i-1)*time.Second).String())
 	}
-	if err := r.Close(); err != nil {
-		t.Error(err)
-	}
-	appendTick(t, s, tick(t, start.Add(time.Hour), 1, 1, 1))
+	return r
 }
 
 func TestReadMakesNoJournal(t *testing.T) {
@@ -48,7 +64,7 @@ func TestReadMakesNoJournal(t *testing.T) {
 	}
 	r, err := Read(t.Context(), text)
 	if err == nil {
-		_, err = r.store.readPage(t.Context(), 0, 0, 1)
+		_, _, err = r.Memory(t.Context())
 		if closed := r.Close(); closed != nil {
 			t.Error(closed)
 		}

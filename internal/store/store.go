@@ -1,262 +1,146 @@
-// Package store keeps the journal on SQLite: every decision of substance with
-// what it was made from, the newest Memory of the autoscaler, and the paid
-// lives of replicas.
+// Package store keeps the journal, on SQLite or on PostgreSQL: every tick with
+// what it was decided from, the newest Memory of the autoscaler, what demand
+// was like, and the paid lives of replicas.
+//
+// Ticks are kept whole, one by one, and pressed together once there are many:
+// docs/decisions/0013. A segment begins with the Memory before its first tick,
+// so that each of its Decisions can be made again.
 //
 // What is acknowledged survives the death of the process at any instant
-// (kill -9). Power loss may take the commits since the last WAL checkpoint
-// (about 4 MB of journal, at most some minutes); it never leaves the database
-// half-written. After it, the autoscaler resumes from the older Memory.
+// (kill -9). On SQLite power loss may take the commits since the last WAL
+// checkpoint (about 4 MB of journal, at most some minutes); it never leaves the
+// database half-written. After it, the autoscaler resumes from the older Memory.
+// On PostgreSQL what is acknowledged is as safe as the server makes it.
 package store
 
 import (
 	"context"
-	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net/url"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
-
-	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/database"
-	"modernc.org/sqlite"
-	sqlitecode "modernc.org/sqlite/lib"
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
-
-// Retention bounds the store. The newest record, the checkpoint and the
+// Retention bounds the store. The newest ticks, the newest Memory and the
 // lifetimes of living replicas always stay.
 type Retention struct {
-	Age       time.Duration // of records and decisions
-	Bytes     int64         // of live data; the oldest records go first, then the oldest lifetimes
-	Lifetimes time.Duration // since a replica ended
+	Age       time.Duration    // of ticks and decisions
+	Bytes     int64            // of live data; the oldest ticks go first, then the oldest lifetimes
+	Lifetimes time.Duration    // since a replica ended
+	History   [4]time.Duration // of stretches: a tick, a minute, five minutes, an hour
+}
+
+// Keep is the Retention of a Store that is told nothing else: ticks for 7 days
+// or 500 MB; history by the tick for 2 hours, by the minute for 8 days, by five
+// minutes for 35 days, and by the hour, as lifetimes, for 400 days.
+func Keep() Retention {
+	const day = 24 * time.Hour
+	return Retention{
+		Age: 7 * day, Bytes: 500_000_000, Lifetimes: 400 * day,
+		History: [4]time.Duration{2 * time.Hour, 8 * day, 35 * day, 400 * day},
+	}
 }
 
 // Store is an open journal. Its methods may be called concurrently: writes
 // queue up behind one connection, reads neither wait for them nor delay them.
 type Store struct {
-	Retention Retention     // 7 days, 200 MB, lifetimes 400 days; set before the first Append
-	Heartbeat time.Duration // a whole record is kept at least this often; 30 s
+	Retention Retention // Keep; set before the first Append
 
-	path    string
-	lock    *os.File
-	write   *sql.DB // one connection
-	read    *sql.DB
-	prepare statements
+	*Reader
 
-	mu     sync.Mutex // held while writing: guards what follows
-	codec  *codec
-	last   map[string]substance // by model
-	lastAt time.Time            // of the newest whole record
-	kept   int                  // whole records so far
-	memory packed               // after the newest tick
+	mu      sync.Mutex // held while writing: guards what follows
+	closed  bool
+	last    map[string]substance // by model
+	earlier map[string]earlier   // by model
+	seq     int64                // of the newest tick
+	lastAt  time.Time
+	after   []byte // Memory after the newest tick
+	segment segment
+	pending pending
+	state   State
+	retryAt time.Time // no attempt before; a slow failure is not repeated each tick
+	rolled  int64     // the minute up to which history is rolled up, in Unix nanoseconds
+	trimmed int64     // likewise
 }
 
-// statements are those of the path that runs each tick.
-type statements struct {
-	checkpoint, record, decision, lifetime *sql.Stmt
-}
-
-// Open opens the journal at path and brings its schema up to date. Where there
-// is none it is made, its directory too, readable by this user alone. Only one
-// process may have it open.
+// Open opens the journal in a file, with SQLite, and brings its schema up to
+// date. Where there is none it is made, its directory too, readable by this user
+// alone. Only one process may have it open.
 func Open(ctx context.Context, path string) (*Store, error) {
-	s := &Store{
-		Retention: Retention{Age: 7 * 24 * time.Hour, Bytes: 200_000_000, Lifetimes: 400 * 24 * time.Hour},
-		Heartbeat: 30 * time.Second,
-		codec:     newCodec(),
-		last:      map[string]substance{},
+	b := onFile(path)
+	return begin(ctx, b, func() error {
+		if err := b.openFile(path); err != nil {
+			return err
+		}
+		if err := b.migrate(ctx); err != nil {
+			return err
+		}
+		return b.readFile(ctx, path)
+	})
+}
+
+// begin opens a base and makes a Store of it.
+func begin(ctx context.Context, b *base, open func() error) (*Store, error) {
+	s := &Store{Retention: Keep(), Reader: &Reader{base: b, codec: newCodec()}, last: map[string]substance{}, earlier: map[string]earlier{}}
+	err := open()
+	if err == nil {
+		err = s.resume(ctx)
 	}
-	if err := s.open(ctx, path); err != nil {
-		return nil, errors.Join(fmt.Errorf("open journal %s: %w", path, hint(err)), s.Close())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open journal %s: %w", b.name, b.hint(err)), b.close())
 	}
 	return s, nil
 }
 
-func (s *Store) open(ctx context.Context, path string) error {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return err
-	}
-	s.path = path
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	if s.lock, err = lock(path + ".lock"); err != nil {
-		return err
-	}
-	// SQLite gives its own files (-wal, -shm) the mode of this one.
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := file.Close(); err != nil {
-		return err
-	}
-	if s.write, err = sql.Open("sqlite", dsn(path, url.Values{
-		"_auto_vacuum":  {"INCREMENTAL"},
-		"_journal_mode": {"WAL"},
-		"_synchronous":  {"NORMAL"},
-		"_txlock":       {"immediate"},
-		"_pragma":       {"journal_size_limit(16000000)"},
-	})); err != nil {
-		return err
-	}
-	s.write.SetMaxOpenConns(1)
-	if err := migrate(ctx, s.write); err != nil {
-		return err
-	}
-	if err := s.prepareAll(ctx); err != nil {
-		return err
-	}
-	s.read, err = sql.Open("sqlite", dsn(path, url.Values{"_query_only": {"true"}}))
-	if err != nil {
-		return err
-	}
-	s.read.SetMaxOpenConns(4)
-	return s.read.PingContext(ctx)
-}
-
-// dsn names the database file for the driver. Path may hold any character.
-func dsn(path string, options url.Values) string {
-	options.Set("_busy_timeout", "5000")
-	options.Set("_defensive", "true")
-	options.Set("_dqs", "false")
-	options.Set("_error_rc", "true")
-	return (&url.URL{Scheme: "file", Path: path, RawQuery: options.Encode()}).String()
-}
-
-// lock takes the journal for this process. The kernel lets go of it when the
-// process ends, however it ends.
-func lock(path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		err := fmt.Errorf("lock %s: another penstock uses it: stop that one, or give this one its own state directory: %w", path, err)
-		return nil, errors.Join(err, file.Close())
-	}
-	return file, nil
-}
-
-func migrate(ctx context.Context, db *sql.DB) error {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	// A nil logger of goose means the standard one; Verbose is off, so it
-	// says nothing.
-	provider, err := goose.NewProvider(database.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		return fmt.Errorf("read schema: %w", err)
-	}
-	current, newest, err := provider.GetVersions(ctx)
-	if err != nil {
-		return fmt.Errorf("read schema: %w", err)
-	}
-	if current > newest {
-		return fmt.Errorf("its schema is %d and this penstock knows up to %d: use the newer penstock, or move the file away to begin afresh", current, newest)
-	}
-	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("update schema %d to %d: %w", current, newest, err)
+// resume finds where the journal ends.
+func (s *Store) resume(ctx context.Context) error {
+	const newest = `SELECT max(seq) FROM (
+		SELECT coalesce(max(seq), 0) AS seq FROM ticks
+		UNION ALL SELECT coalesce(max(last), 0) FROM segments
+		UNION ALL SELECT coalesce(max(seq), 0) FROM checkpoint) AS newest`
+	if err := s.base.write.QueryRowContext(ctx, newest).Scan(&s.seq); err != nil {
+		return fmt.Errorf("find its end: %w", err)
 	}
 	return nil
 }
 
-func (s *Store) prepareAll(ctx context.Context) error {
-	for _, p := range []struct {
-		into **sql.Stmt
-		text string
-	}{
-		{&s.prepare.checkpoint, `INSERT INTO checkpoint (id, at, memory) VALUES (1, ?, ?)
-			ON CONFLICT (id) DO UPDATE SET at = excluded.at, memory = excluded.memory`},
-		{&s.prepare.record, `INSERT INTO records (at, body, memory) VALUES (?, ?, ?)`},
-		{&s.prepare.decision, `INSERT INTO decisions (model, at, record, body) VALUES (?, ?, ?, ?)`},
-		{&s.prepare.lifetime, `INSERT INTO lifetimes (replica, model, variant, capacity, price, created, ready, drained, ended, busy)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT (replica) DO UPDATE SET price = excluded.price, created = excluded.created, ready = excluded.ready,
-			drained = excluded.drained, ended = excluded.ended, busy = excluded.busy`},
-	} {
-		stmt, err := s.write.PrepareContext(ctx, p.text)
-		if err != nil {
-			return fmt.Errorf("prepare: %w", err)
-		}
-		*p.into = stmt
-	}
-	return nil
-}
+// closePatience bounds how long Close tries to write what is held.
+const closePatience = 5 * time.Second
 
-// Close waits for what is being written and closes the journal.
+// Close writes what is held, waits for what is being written and closes the
+// journal. An error says what was lost. Closing twice is harmless.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var errs []error
-	for _, db := range []*sql.DB{s.read, s.write} {
-		if db != nil {
-			errs = append(errs, db.Close())
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	var err error
+	if len(s.pending.ticks) > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+		defer cancel()
+		if err = s.flush(ctx); err != nil {
+			err = fmt.Errorf("%d ticks that could not be written are lost: %w", len(s.pending.ticks), err)
 		}
 	}
-	if s.lock != nil {
-		errs = append(errs, s.lock.Close())
-		s.lock = nil
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("close journal %s: %w", s.path, err)
+	if err = errors.Join(err, s.base.close()); err != nil {
+		return fmt.Errorf("close journal %s: %w", s.base.name, err)
 	}
 	return nil
 }
 
-// inTx runs do in one transaction of the writing connection.
-func (s *Store) inTx(ctx context.Context, do func(*sql.Tx) error) error {
-	tx, err := s.write.BeginTx(ctx, nil)
-	if err != nil {
-		return hint(err)
-	}
-	if err := do(tx); err != nil {
-		// The rollback's own error adds nothing: the first one says why.
-		_ = tx.Rollback()
-		return hint(err)
-	}
-	return hint(tx.Commit())
+// State is how writing goes.
+type State struct {
+	Failing error     // why what is held is not written; nil when all is
+	Since   time.Time // when it began to fail
+	Held    int       // ticks in memory that wait to be written
+	Dropped int       // ticks that found no room there, and are lost; since Open
 }
 
-// hint adds what to do to the errors of SQLite that a user can mend.
-func hint(err error) error {
-	var failed *sqlite.Error
-	if !errors.As(err, &failed) {
-		if errors.Is(err, syscall.ENOSPC) {
-			return fmt.Errorf("the disk is full: free some space: %w", err)
-		}
-		return err
-	}
-	advice := ""
-	switch failed.Code() & 0xff {
-	case sqlitecode.SQLITE_FULL:
-		advice = "the disk is full: free some space"
-	case sqlitecode.SQLITE_READONLY, sqlitecode.SQLITE_PERM:
-		advice = "it can not be written: make the file and its directory writable by this user"
-	case sqlitecode.SQLITE_CANTOPEN:
-		advice = "it can not be opened: check the path and its permissions"
-	case sqlitecode.SQLITE_NOTADB:
-		advice = "the file is not a Penstock journal: give another path, or move the file away"
-	case sqlitecode.SQLITE_CORRUPT:
-		advice = "the file is damaged: move it away to begin afresh, its readable rows can be saved with sqlite3 .recover"
-	case sqlitecode.SQLITE_BUSY, sqlitecode.SQLITE_LOCKED:
-		advice = "another program holds it locked"
-	case sqlitecode.SQLITE_IOERR:
-		advice = "the disk failed"
-	}
-	if advice == "" || strings.Contains(err.Error(), advice) {
-		return err
-	}
-	return fmt.Errorf("%s: %w", advice, err)
+// State returns how writing goes.
+func (s *Store) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
 }

@@ -28,21 +28,12 @@ var sameLocation = cmp.Comparer(func(a, b *time.Location) bool {
 
 func open(tb testing.TB, path string) *Store {
 	tb.Helper()
-	s, err := Open(context.Background(), path)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	return s
+	return openAt(tb, site{path: path})
 }
 
 func fresh(tb testing.TB) *Store {
 	tb.Helper()
-	return open(tb, filepath.Join(tb.TempDir(), "state", "journal.db"))
+	return openAt(tb, onFileIn(tb))
 }
 
 // tick is a Record of so many models and replicas each; wanted is what each
@@ -120,29 +111,32 @@ func records(tb testing.TB, s *Store) []scale.Record {
 }
 
 func TestARecordComesBackAsItWas(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	s, err := Open(context.Background(), filepath.Join(t.TempDir(), "journal.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := tick(t, start, 3, 16, 5)
-	want.Decision.Alerts = []scale.Alert{{Model: "model-0", Severity: scale.Page, BurnRate: math.Inf(1), Over: time.Hour}}
-	want.Snapshot.Interruptions = []scale.Interruption{{Replica: "model-0-0003", Noticed: start, Deadline: start.Add(30 * time.Second), Source: "notice file"}}
-	appendTick(t, s, want)
+	everywhere(t, func(t *testing.T, p site) {
+		defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+		s, err := p.open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := tick(t, start, 3, 16, 5)
+		want.Decision.Alerts = []scale.Alert{{Model: "model-0", Severity: scale.Page, BurnRate: math.Inf(1), Over: time.Hour}}
+		want.Snapshot.Interruptions = []scale.Interruption{{Replica: "model-0-0003", Noticed: start, Deadline: start.Add(30 * time.Second), Source: "notice file"}}
+		want.Snapshot.Models[0].LastFailure = `a "quoted" text of 007 and 1.50, \u0000 and é`
+		appendTick(t, s, want)
 
-	if diff := cmp.Diff([]scale.Record{want}, records(t, s), sameLocation); diff != "" {
-		t.Errorf("Records (-want +got):\n%s", diff)
-	}
-	got, found, err := s.DecisionAt(context.Background(), "model-2", start.Add(time.Hour))
-	if err != nil || !found {
-		t.Fatalf("DecisionAt: found %t, %v", found, err)
-	}
-	if diff := cmp.Diff(want, got, sameLocation); diff != "" {
-		t.Errorf("DecisionAt (-want +got):\n%s", diff)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+		if diff := cmp.Diff([]scale.Record{want}, records(t, s), sameLocation); diff != "" {
+			t.Errorf("Records (-want +got):\n%s", diff)
+		}
+		got, found, err := s.DecisionAt(context.Background(), "model-2", start.Add(time.Hour))
+		if err != nil || !found {
+			t.Fatalf("DecisionAt: found %t, %v", found, err)
+		}
+		if diff := cmp.Diff(want, got, sameLocation); diff != "" {
+			t.Errorf("DecisionAt (-want +got):\n%s", diff)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 func TestNumbersThatJSONLacksComeBack(t *testing.T) {
@@ -163,31 +157,32 @@ func TestNumbersThatJSONLacksComeBack(t *testing.T) {
 }
 
 func TestTheNewestMemoryIsKept(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "journal.db")
-	s := open(t, path)
-	if memory, at, err := s.Memory(context.Background()); memory != nil || !at.IsZero() || err != nil {
-		t.Fatalf("a new journal: memory %q of %v, %v", memory, at, err)
-	}
-	for i := range 10 {
-		r := tick(t, start.Add(time.Duration(i)*time.Second), 1, 2, 5)
-		if err := s.Append(context.Background(), r, []byte(fmt.Sprintf("memory %d", i))); err != nil {
+	everywhere(t, func(t *testing.T, p site) {
+		s := openAt(t, p)
+		if memory, at, err := s.Memory(context.Background()); memory != nil || !at.IsZero() || err != nil {
+			t.Fatalf("a new journal: memory %q of %v, %v", memory, at, err)
+		}
+		for i := range 10 {
+			r := tick(t, start.Add(time.Duration(i)*time.Second), 1, 2, 5)
+			if err := s.Append(context.Background(), r, []byte(fmt.Sprintf("memory %d", i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s = open(t, path)
-	memory, at, err := s.Memory(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(memory) != "memory 9" || !at.Equal(start.Add(9*time.Second)) {
-		t.Errorf("memory %q of %v", memory, at)
-	}
-	if n := len(records(t, s)); n != 1 {
-		t.Errorf("%d records of ten ticks that decided the same within 30 s, want 1", n)
-	}
+		s = openAt(t, p)
+		memory, at, err := s.Memory(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(memory) != "memory 9" || !at.Equal(start.Add(9*time.Second)) {
+			t.Errorf("memory %q of %v", memory, at)
+		}
+		if n := len(records(t, s)); n != 10 {
+			t.Errorf("%d records of ten ticks", n)
+		}
+	})
 }
 
 // What makes a tick worth a record.
@@ -195,33 +190,32 @@ func TestWhatIsNews(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*scale.Record)
 		after  time.Duration
-		record bool
 		news   bool
 	}{
-		"the same again": {record: false},
+		"the same again": {},
 		"only sentences and costs moved": {change: func(r *scale.Record) {
 			r.Decision.Plans[0].Reasons[0].Text = "other"
 			r.Decision.Plans[0].CostPerHour++
 		}},
 		"the batch limit moved by less than 1/8": {change: func(r *scale.Record) { r.Decision.Plans[0].Allocations[0].BatchLimit = 34 }},
-		"the batch limit moved by 1/8":           {change: func(r *scale.Record) { r.Decision.Plans[0].Allocations[0].BatchLimit = 28 }, record: true, news: true},
-		"another count is wanted":                {change: func(r *scale.Record) { r.Decision.Plans[0].Allocations[0].Replicas = 6 }, record: true, news: true},
+		"the batch limit moved by 1/8":           {change: func(r *scale.Record) { r.Decision.Plans[0].Allocations[0].BatchLimit = 28 }, news: true},
+		"another count is wanted":                {change: func(r *scale.Record) { r.Decision.Plans[0].Allocations[0].Replicas = 6 }, news: true},
 		"another reason": {
-			change: func(r *scale.Record) { r.Decision.Changes[0].Reasons[0].Code = scale.ReasonIdle }, record: true, news: true,
+			change: func(r *scale.Record) { r.Decision.Changes[0].Reasons[0].Code = scale.ReasonIdle }, news: true,
 		},
-		"a replica is drained": {change: func(r *scale.Record) { r.Decision.Changes[0].Drain = []scale.ReplicaID{"model-0-0001"} }, record: true, news: true},
+		"a replica is drained": {change: func(r *scale.Record) { r.Decision.Changes[0].Drain = []scale.ReplicaID{"model-0-0001"} }, news: true},
 		"an alert": {
 			change: func(r *scale.Record) {
 				r.Decision.Alerts = []scale.Alert{{Model: "model-0", Severity: scale.Page, BurnRate: 14.4}}
 			},
-			record: true, news: true,
+			news: true,
 		},
-		"30 s have passed":        {after: 29 * time.Second, record: true, news: false},
-		"the clock was set back":  {after: -time.Hour, record: true, news: false},
-		"advised but not acted":   {change: func(r *scale.Record) { r.Decision.Changes[0].DryRun = true }, record: true, news: true},
-		"a model was taken away":  {change: func(r *scale.Record) { r.Snapshot.Models = r.Snapshot.Models[:1] }, record: true, news: false},
-		"another model's change":  {change: func(r *scale.Record) { r.Decision.Changes[1].To++ }, record: true, news: false},
-		"the same act once again": {change: func(r *scale.Record) { r.Decision.Changes[0].To++ }, record: true, news: true},
+		"30 s have passed":        {after: 29 * time.Second, news: false},
+		"the clock was set back":  {after: -time.Hour, news: false},
+		"advised but not acted":   {change: func(r *scale.Record) { r.Decision.Changes[0].DryRun = true }, news: true},
+		"a model was taken away":  {change: func(r *scale.Record) { r.Snapshot.Models = r.Snapshot.Models[:1] }, news: false},
+		"another model's change":  {change: func(r *scale.Record) { r.Decision.Changes[1].To++ }, news: false},
+		"the same act once again": {change: func(r *scale.Record) { r.Decision.Changes[0].To++ }, news: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := fresh(t)
@@ -235,9 +229,6 @@ func TestWhatIsNews(t *testing.T) {
 				c.change(&second)
 			}
 			appendTick(t, s, second)
-			if got := len(records(t, s)) == 2; got != c.record {
-				t.Errorf("record kept: %t, want %t", got, c.record)
-			}
 			all, err := s.Decisions(context.Background(), "model-0", time.Time{}, 10)
 			if err != nil {
 				t.Fatal(err)
@@ -250,95 +241,98 @@ func TestWhatIsNews(t *testing.T) {
 }
 
 func TestDecisionsAreFoundByModelAndTime(t *testing.T) {
-	s := fresh(t)
-	for i := range 20 {
-		r := tick(t, start.Add(time.Duration(i)*time.Minute), 2, 2, 5)
-		r.Decision.Plans[1].Allocations[0].Replicas = i // only model-1 decides anew
-		appendTick(t, s, r)
-	}
-	ctx := context.Background()
-
-	newest, err := s.Decisions(ctx, "model-1", start.Add(10*time.Minute), 3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wanted []int
-	for _, d := range newest {
-		if len(d.Plans) != 1 || d.Plans[0].Model != "model-1" || len(d.Changes) != 1 || len(d.Forecasts) != 1 {
-			t.Errorf("not cut down to model-1: %+v", d)
+	everywhere(t, func(t *testing.T, p site) {
+		s := openAt(t, p)
+		for i := range 20 {
+			r := tick(t, start.Add(time.Duration(i)*time.Minute), 2, 2, 5)
+			r.Decision.Plans[1].Allocations[0].Replicas = i // only model-1 decides anew
+			appendTick(t, s, r)
 		}
-		wanted = append(wanted, d.Plans[0].Allocations[0].Replicas)
-	}
-	if diff := cmp.Diff([]int{19, 18, 17}, wanted); diff != "" {
-		t.Errorf("newest first (-want +got):\n%s", diff)
-	}
-	if old, err := s.Decisions(ctx, "model-0", time.Time{}, 100); err != nil || len(old) != 1 {
-		t.Errorf("model-0 decided once, got %d, %v", len(old), err)
-	}
-	if all, err := s.Decisions(ctx, "", time.Time{}, 100); err != nil || len(all) != 21 {
-		t.Errorf("all models: %d decisions, want 21, %v", len(all), err)
-	}
-	if late, err := s.Decisions(ctx, "", start.AddDate(1, 0, 0), 100); err != nil || len(late) != 0 {
-		t.Errorf("the future: %d, %v", len(late), err)
-	}
+		ctx := context.Background()
 
-	r, found, err := s.DecisionAt(ctx, "model-1", start.Add(7*time.Minute+30*time.Second))
-	if err != nil || !found {
-		t.Fatalf("found %t, %v", found, err)
-	}
-	if got := r.Decision.Plans[1].Allocations[0].Replicas; got != 7 {
-		t.Errorf("in force at 7:30 was the decision for %d replicas, want 7", got)
-	}
-	for name, ask := range map[string]struct {
-		model string
-		at    time.Time
-	}{
-		"before the first": {"model-1", start.Add(-time.Second)},
-		"an unknown model": {"model-9", start.Add(time.Hour)},
-		"the zero time":    {"model-1", time.Time{}},
-	} {
-		if _, found, err := s.DecisionAt(ctx, ask.model, ask.at); found || err != nil {
-			t.Errorf("%s: found %t, %v", name, found, err)
-		}
-	}
-}
-
-func TestLifetimesComeBackAndAreReplaced(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "journal.db")
-	s := open(t, path)
-	ctx := context.Background()
-	target := scale.ScaleTarget{Model: "chat", Variant: "a100", Capacity: scale.Spot}
-	living := scale.Lifetime{Replica: "b", Target: target, PricePerHour: 2.1, Created: start.Add(time.Second), Busy: 3 * time.Second}
-	ended := scale.Lifetime{
-		Replica: "a", Target: target, PricePerHour: 0.7, Created: start, Ready: start.Add(20 * time.Second),
-		Drained: start.Add(time.Minute), Ended: start.Add(2 * time.Minute),
-	}
-	for range 2 {
-		if err := s.SaveLifetimes(ctx, []scale.Lifetime{living, ended}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	living.Ready, living.Busy = start.Add(30*time.Second), 9*time.Second
-	if err := s.SaveLifetimes(ctx, []scale.Lifetime{living}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s = open(t, path)
-	for since, want := range map[time.Time][]scale.Lifetime{
-		{}:                          {ended, living},
-		start.Add(time.Minute):      {ended, living},
-		start.Add(90 * time.Minute): {living},
-	} {
-		got, err := s.Lifetimes(ctx, since)
+		newest, err := s.Decisions(ctx, "model-1", start.Add(10*time.Minute), 3)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("since %v (-want +got):\n%s", since, diff)
+		var wanted []int
+		for _, d := range newest {
+			if len(d.Plans) != 1 || d.Plans[0].Model != "model-1" || len(d.Changes) != 1 || len(d.Forecasts) != 1 {
+				t.Errorf("not cut down to model-1: %+v", d)
+			}
+			wanted = append(wanted, d.Plans[0].Allocations[0].Replicas)
 		}
-	}
+		if diff := cmp.Diff([]int{19, 18, 17}, wanted); diff != "" {
+			t.Errorf("newest first (-want +got):\n%s", diff)
+		}
+		if old, err := s.Decisions(ctx, "model-0", time.Time{}, 100); err != nil || len(old) != 1 {
+			t.Errorf("model-0 decided once, got %d, %v", len(old), err)
+		}
+		if all, err := s.Decisions(ctx, "", time.Time{}, 100); err != nil || len(all) != 21 {
+			t.Errorf("all models: %d decisions, want 21, %v", len(all), err)
+		}
+		if late, err := s.Decisions(ctx, "", start.AddDate(1, 0, 0), 100); err != nil || len(late) != 0 {
+			t.Errorf("the future: %d, %v", len(late), err)
+		}
+
+		r, found, err := s.DecisionAt(ctx, "model-1", start.Add(7*time.Minute+30*time.Second))
+		if err != nil || !found {
+			t.Fatalf("found %t, %v", found, err)
+		}
+		if got := r.Decision.Plans[1].Allocations[0].Replicas; got != 7 {
+			t.Errorf("in force at 7:30 was the decision for %d replicas, want 7", got)
+		}
+		for name, ask := range map[string]struct {
+			model string
+			at    time.Time
+		}{
+			"before the first": {"model-1", start.Add(-time.Second)},
+			"an unknown model": {"model-9", start.Add(time.Hour)},
+			"the zero time":    {"model-1", time.Time{}},
+		} {
+			if _, found, err := s.DecisionAt(ctx, ask.model, ask.at); found || err != nil {
+				t.Errorf("%s: found %t, %v", name, found, err)
+			}
+		}
+	})
+}
+
+func TestLifetimesComeBackAndAreReplaced(t *testing.T) {
+	everywhere(t, func(t *testing.T, p site) {
+		s := openAt(t, p)
+		ctx := context.Background()
+		target := scale.ScaleTarget{Model: "chat", Variant: "a100", Capacity: scale.Spot}
+		living := scale.Lifetime{Replica: "b", Target: target, PricePerHour: 2.1, Created: start.Add(time.Second), Busy: 3 * time.Second}
+		ended := scale.Lifetime{
+			Replica: "a", Target: target, PricePerHour: 0.7, Created: start, Ready: start.Add(20 * time.Second),
+			Drained: start.Add(time.Minute), Ended: start.Add(2 * time.Minute),
+		}
+		for range 2 {
+			if err := s.SaveLifetimes(ctx, []scale.Lifetime{living, ended}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		living.Ready, living.Busy = start.Add(30*time.Second), 9*time.Second
+		if err := s.SaveLifetimes(ctx, []scale.Lifetime{living}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = openAt(t, p)
+		for since, want := range map[time.Time][]scale.Lifetime{
+			{}:                          {ended, living},
+			start.Add(time.Minute):      {ended, living},
+			start.Add(90 * time.Minute): {living},
+		} {
+			got, err := s.Lifetimes(ctx, since)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("since %v (-want +got):\n%s", since, diff)
+			}
+		}
+	})
 }
 
 func TestFilesAreForThisUserAlone(t *testing.T) {
@@ -381,27 +375,29 @@ func TestACancelledAppendIsNotKept(t *testing.T) {
 }
 
 func TestReadersAndTheWriterDoNotBlockEachOther(t *testing.T) {
-	s := fresh(t)
-	done := make(chan error, 3)
-	for range 3 {
-		go func() {
-			for range 50 {
-				if _, err := s.Decisions(context.Background(), "", time.Time{}, 100); err != nil {
-					done <- err
-					return
+	everywhere(t, func(t *testing.T, p site) {
+		s := openAt(t, p)
+		done := make(chan error, 3)
+		for range 3 {
+			go func() {
+				for range 50 {
+					if _, err := s.Decisions(context.Background(), "", time.Time{}, 100); err != nil {
+						done <- err
+						return
+					}
 				}
-			}
-			done <- nil
-		}()
-	}
-	for i := range 100 {
-		appendTick(t, s, tick(t, start.Add(time.Duration(i)*time.Minute), 2, 4, i))
-	}
-	for range 3 {
-		if err := <-done; err != nil {
-			t.Error(err)
+				done <- nil
+			}()
 		}
-	}
+		for i := range 100 {
+			appendTick(t, s, tick(t, start.Add(time.Duration(i)*time.Minute), 2, 4, i))
+		}
+		for range 3 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }
 
 // The promise is < 1 ms for three models of 16 replicas; quiet is what a
