@@ -51,6 +51,13 @@ type Tenant struct {
 	// +optional
 	Priority int32 `json:"priority,omitempty"`
 
+	// The tenant's share of what there is, beside other tenants of the same
+	// priority that wait.
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	Weight int32 `json:"weight,omitempty"`
+
 	// What the tenant may ask of all models together. What is beyond is answered
 	// 429 at once.
 	// +optional

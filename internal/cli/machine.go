@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -218,6 +219,7 @@ func (m *machine) Run(ctx context.Context) error {
 	var err error
 	for _, s := range stages {
 		err = errors.Join(err, s.end())
+		m.logger.InfoContext(ctx, "stopped", "parts", s.parts)
 	}
 	return errors.Join(err, m.lives.save(context.WithoutCancel(ctx)))
 }
@@ -240,6 +242,8 @@ func (m *machine) drain(ctx context.Context, server *http.Server) {
 	m.logger.InfoContext(ctx, "draining", "longest", m.config.Server.DrainTimeout)
 	if err := m.gateway.Drain(ctx); err != nil {
 		m.logger.WarnContext(ctx, "drain cut short", "error", err)
+	} else {
+		m.logger.InfoContext(ctx, "drained")
 	}
 	if err := server.Shutdown(ctx); err != nil {
 		_ = server.Close()
@@ -248,6 +252,7 @@ func (m *machine) drain(ctx context.Context, server *http.Server) {
 
 // stage is what ends together. Each stage ends wholly before the next begins to.
 type stage struct {
+	parts []string
 	group errgroup.Group
 	stop  context.CancelFunc
 }
@@ -255,7 +260,7 @@ type stage struct {
 // newStage starts what a stage runs. The first failure of any is told to fail.
 func newStage(ctx context.Context, fail context.CancelCauseFunc, parts map[string]func(context.Context) error) *stage {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &stage{stop: stop}
+	s := &stage{parts: slices.Sorted(maps.Keys(parts)), stop: stop}
 	for name, run := range parts {
 		s.group.Go(func() error {
 			err := run(ctx)
@@ -298,6 +303,7 @@ func (m *machine) close() error {
 	}
 	if m.journal != nil {
 		err = errors.Join(err, m.journal.Close())
+		m.logger.Info("journal closed")
 	}
 	if m.access != nil {
 		err = errors.Join(err, m.access.Close())

@@ -221,6 +221,7 @@ func fieldCases() map[string]map[string]fieldCase {
 			tenant0 + ".keys":                     {a: []any{digestA}, b: []any{digestB}, with: tenanted()},
 			tenant0 + ".models":                   {a: nil, b: []any{"org/model"}, with: tenanted()},
 			tenant0 + ".priority":                 {a: 0, b: 10, with: tenanted()},
+			tenant0 + ".weight":                   {a: 1, b: 3, with: tenanted()},
 			tenant0 + ".limits.requestsPerSecond": {a: nil, b: 2.5, with: tenanted()},
 			tenant0 + ".limits.requestBurst":      {a: nil, b: 9, with: limited()},
 			tenant0 + ".limits.tokensPerMinute":   {a: nil, b: 5000, with: tenanted()},

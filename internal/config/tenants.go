@@ -64,6 +64,7 @@ func (f *file) checkTenants(models []scale.Model) []scale.Tenant {
 			at := fmt.Sprintf("spec.tenants[%d]", i)
 			t := scale.Tenant{
 				Name: written.Name, Owner: scale.Owner{BusinessUnit: written.BusinessUnit}, Priority: int(written.Priority),
+				Weight: p.atLeastOne(join(at, "weight"), int(written.Weight), 1),
 				Models: p.checkTenantModels(written.Models, join(at, "models"), models), Limits: p.checkTenantLimits(written.Limits, join(at, "limits")),
 			}
 			switch {

@@ -236,7 +236,7 @@ func TestMetricNames(t *testing.T) {
 		got = append(got, line)
 	}
 	want := []string{
-		"penstock_batch_limit model variant", "penstock_held_requests model", "penstock_hold_seconds model",
+		"penstock_held_requests model", "penstock_hold_seconds model",
 		"penstock_inflight_requests model", "penstock_rejected_requests_total code", "penstock_requests_total model outcome",
 		"penstock_retries_total model", "penstock_tpot_seconds model", "penstock_ttft_seconds model",
 	}

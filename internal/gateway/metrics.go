@@ -8,7 +8,8 @@ import (
 	"github.com/penstock/penstock/internal/scale"
 )
 
-// metrics are the penstock_* metrics of the data plane. Labels are bounded:
+// metrics are the penstock_* metrics of the data plane; package console has
+// those of the loop, B* among them. Labels are bounded:
 // models and variants come from the configuration, codes from this package.
 type metrics struct {
 	requests *prometheus.CounterVec
@@ -19,7 +20,6 @@ type metrics struct {
 	hold     *prometheus.HistogramVec
 	held     *prometheus.GaugeVec
 	inFlight *prometheus.GaugeVec
-	limit    *prometheus.GaugeVec
 
 	tenantRequests *prometheus.CounterVec
 	tenantTokens   *prometheus.CounterVec
@@ -48,7 +48,6 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 			[]float64{.001, .01, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300}),
 		held:     gauge("penstock_held_requests", "Requests that wait for a replica.", model...),
 		inFlight: gauge("penstock_inflight_requests", "Requests at replicas.", model...),
-		limit:    gauge("penstock_batch_limit", "Requests that one replica may have at once (B*).", "model", "variant"),
 
 		tenantRequests: counter("penstock_tenant_requests_total", "Requests of a tenant, by outcome, refused ones included.", "tenant", "outcome"),
 		tenantTokens:   counter("penstock_tenant_tokens_total", "Tokens of a tenant: of prompts, as estimated, and of output.", "tenant", "kind"),
@@ -58,14 +57,13 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 	}
 	return m, errors.Join(
 		to.Register(m.requests), to.Register(m.rejected), to.Register(m.retries), to.Register(m.ttft), to.Register(m.tpot),
-		to.Register(m.hold), to.Register(m.held), to.Register(m.inFlight), to.Register(m.limit),
+		to.Register(m.hold), to.Register(m.held), to.Register(m.inFlight),
 		to.Register(m.tenantRequests), to.Register(m.tenantTokens),
 	)
 }
 
 // gauges are the metrics of one model.
 type gauges struct {
-	all      *metrics
 	model    string
 	retries  prometheus.Counter
 	ttft     prometheus.Observer
@@ -78,7 +76,7 @@ type gauges struct {
 
 func (m *metrics) of(model string) gauges {
 	g := gauges{
-		all: m, model: model, retries: m.retries.WithLabelValues(model), ttft: m.ttft.WithLabelValues(model),
+		model: model, retries: m.retries.WithLabelValues(model), ttft: m.ttft.WithLabelValues(model),
 		tpot: m.tpot.WithLabelValues(model), hold: m.hold.WithLabelValues(model), held: m.held.WithLabelValues(model),
 		inFlight: m.inFlight.WithLabelValues(model), outcomes: map[scale.Outcome]prometheus.Counter{},
 	}
@@ -98,12 +96,6 @@ func (g gauges) ended(s scale.Served) {
 	g.ttft.Observe(s.TTFT.Seconds())
 	if s.OutputTokens > 1 {
 		g.tpot.Observe(s.TPOT().Seconds())
-	}
-}
-
-func (g gauges) limits(routes []scale.Route) {
-	for _, r := range routes {
-		g.all.limit.WithLabelValues(g.model, r.Replica.Target.Variant).Set(float64(r.BatchLimit))
 	}
 }
 

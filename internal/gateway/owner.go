@@ -390,7 +390,6 @@ func (o *owner) route(routes []scale.Route, now time.Time) {
 			c.attempt.cut(errGone)
 		}
 	}
-	o.gauges.limits(routes)
 	o.apply(o.queue.Route(routes, now), now)
 	o.tellLearn(routes)
 }
