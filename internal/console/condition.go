@@ -78,13 +78,21 @@ func misses(s ModelStatus, d scale.Decision) string {
 	}
 	for _, a := range d.Alerts {
 		if a.Model == s.Name {
-			return a.Text
+			return burning(a)
 		}
 	}
 	if left := s.SLO.BudgetLeft; left != nil && *left < 0 {
 		return fmt.Sprintf("%s of requests were good, the objective is %s", percent(*s.SLO.Attainment), percent(s.SLO.Objective))
 	}
 	return ""
+}
+
+// burning is an alert as a clause. The model's name is said before it.
+func burning(a scale.Alert) string {
+	if a.BurnRate > 0 && a.Over > 0 {
+		return fmt.Sprintf("burns its error budget %.1f times too fast (over %s)", a.BurnRate, span(a.Over))
+	}
+	return strings.TrimPrefix(a.Text, a.Model+" ")
 }
 
 // sentence is the whole in words: first who is hurt, then what is unknown,

@@ -9,7 +9,7 @@
 //	GET /api/v1/events[?model=NAME]                 server-sent events: FleetView, ModelEvent
 //	GET /api/v1/series[?model=&since=&until=]       SeriesView
 //	GET /api/v1/explain?model=NAME[&at=TIME]        Explanation
-//	GET /api/v1/decisions[?model=&since=&limit=]    Decisions, newest first
+//	GET /api/v1/decisions[?model=&since=&limit=&acted=true]    Decisions, newest first
 //	GET /api/v1/replicas[?model=NAME]               ReplicaList
 //	GET /api/v1/log?replica=ID[&lines=]             Log
 //	GET /metrics                                    Prometheus text
@@ -75,6 +75,7 @@ type Console struct {
 	Logger   *slog.Logger
 
 	feed     feed
+	acts     acts
 	site     site
 	attempts attempts
 }

@@ -245,21 +245,11 @@ func (c *Console) explain(r *http.Request) (any, error) {
 	}
 }
 
-// lastChange finds the newest decision that did something: most ticks keep what
-// is there, and bury the one that somebody asks about.
+// lastChange finds the newest decision that did something.
 func (c *Console) lastChange(ctx context.Context, model string, now time.Time) *DecisionView {
-	const since, most = 24 * time.Hour, 200
-	if c.History == nil {
-		return nil
-	}
-	decisions, _ := c.History.Decisions(ctx, model, now.Add(-since), most) // what could be read is good enough
-	for _, d := range decisions {
-		for _, change := range d.Changes {
-			if change.Target.Model == model && change.Acts() {
-				v := view(d, model)
-				return &v
-			}
-		}
+	c.remember(ctx, now)
+	if found := c.acts.of(model, now.Add(-actsSince), 1); len(found) > 0 {
+		return &found[0]
 	}
 	return nil
 }
@@ -321,6 +311,10 @@ func (c *Console) decisions(r *http.Request) (any, error) {
 		if name, err = named(snapshot, name); err != nil {
 			return nil, err
 		}
+	}
+	if query.Get("acted") == "true" {
+		c.remember(r.Context(), time.Now())
+		return Decisions{Decisions: c.acts.of(name, since, limit), Faults: []string{}}, nil
 	}
 	found, err := c.History.Decisions(r.Context(), name, since, limit)
 	if err != nil && len(found) == 0 {

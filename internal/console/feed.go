@@ -124,6 +124,8 @@ func (c *Console) look(ctx context.Context) {
 		return
 	}
 	now := time.Now()
+	c.acts.take(decision)
+	c.remember(ctx, now)
 	head, states := c.fleet(snapshot, decision, now)
 	c.feed.ring.fit(names(snapshot), snapshot.Tick)
 	fresh := max(freshTicks*snapshot.Tick, 5*time.Second)

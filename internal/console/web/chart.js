@@ -130,7 +130,7 @@ function draw(place, state, cursor, onPick) {
   /** @type {any} */
   const options = {
     width: Math.max(100, place.clientWidth), height: heightOf(),
-    padding: [10, 8, 0, 0],
+    padding: [10, 26, 0, 0],
     legend: {show: false},
     cursor: {y: false, points: {size: 6}, drag: {x: false, y: false}, bind: {dblclick: () => null}},
     scales: {x: {time: true}, y: {range: (/** @type {any} */ _u, /** @type {number} */ _min, /** @type {number} */ max) => [0, Math.max(spec.atLeast ?? 0, max || 0) * 1.12 || 1]}},

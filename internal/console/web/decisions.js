@@ -9,12 +9,11 @@ export function Decisions({live, query}) {
   const model = query.get("model") ?? "", of = query.get("of") ?? "", at = query.get("at") ?? "";
   const every = query.get("all") !== null;
   const limit = Math.min(500, Number(query.get("limit")) || 100);
-  const {answer, fault} = useAsk("decisions", {model, since: "-720h", limit: every ? limit : 500}, isStale(live) ? 0 : 3000);
+  const {answer, fault} = useAsk("decisions", {model, since: every ? "-720h" : "-24h", limit, acted: every ? undefined : "true"}, isStale(live) ? 0 : 3000);
   const list = /** @type {API.Decisions | null} */ (answer);
   const names = [...live.models.keys()].sort();
   const all = list?.decisions ?? [];
-  const acted = all.filter((d) => d.changes.some((c) => c.start > 0 || c.drain.length > 0));
-  const shown = (every ? all : acted).slice(0, limit);
+  const shown = all;
   return html`<h1 class="unseen">Decisions</h1>
     <div class="bar filters">
       <label>Model <select value=${model} onChange=${(/** @type {any} */ e) => turn({model: e.target.value, of: e.target.value || null, at: null})}>
@@ -28,9 +27,9 @@ export function Decisions({live, query}) {
         <h2 id="list">${every ? "Decisions" : "Decisions that acted"}, newest first</h2>
         ${fault && html`<p class="empty">${fault}</p>`}
         ${list?.faults.map((f) => html`<p class="empty">Could not be read: ${f}</p>`)}
-        ${list && shown.length === 0 && html`<p class="empty">${every ? "Nothing was decided yet." : "No replica was started or drained yet."}</p>`}
+        ${list && shown.length === 0 && html`<p class="empty">${every ? "Nothing was decided yet." : "No replica was started or drained in the last day."}</p>`}
         <ol class="decisions">${shown.map((d) => html`<${Item} key=${d.model + d.at} d=${d} open=${d.model === of && Date.parse(d.at) === Date.parse(at)} query=${query} />`)}</ol>
-        ${(every ? all.length >= limit : acted.length > limit) && limit < 500 && html`<button onClick=${() => turn({limit: Math.min(500, limit + 200)}, true)}>Show more</button>`}
+        ${all.length >= limit && limit < 500 && html`<button onClick=${() => turn({limit: Math.min(500, limit + 200)}, true)}>Show more</button>`}
       </section>
     </div>`;
 }

@@ -44,9 +44,9 @@ function Sentence({fleet, hurt}) {
     <p class="said"><span aria-hidden="true">${hurt ? marks.missing : marks.meeting}</span> ${fleet.sentence}</p>
     <dl class="figures">
       <div><dt>Cost now</dt><dd>${dollars(fleet.cost.per_hour)}<small>/h</small></dd>${fleet.cost.unpriced > 0 && html`<dd class="sub">${counted(fleet.cost.unpriced, "replica")} without a price</dd>`}</div>
-      <div><dt>Spent</dt><dd>${dollars(fleet.cost.spent)}</dd><dd class="sub">${spent}</dd></div>
+      <div class="minor"><dt>Spent</dt><dd>${dollars(fleet.cost.spent)}</dd><dd class="sub">${spent}</dd></div>
       <div><dt>Replicas</dt><dd>${count(r.ready + r.starting + r.draining)}</dd><dd class="sub">${states.map(([n, what]) => `${n} ${what}`).join(", ") || "none run"}</dd></div>
-      <div><dt>Accelerators in use</dt><dd>${count(fleet.accelerators.reduce((n, a) => n + a.used, 0))}</dd><dd class="sub">${gpus}</dd></div>
+      <div class="minor"><dt>Accelerators in use</dt><dd>${count(fleet.accelerators.reduce((n, a) => n + a.used, 0))}</dd><dd class="sub">${gpus}</dd></div>
       <div><dt>Held</dt><dd>${count(fleet.held)}</dd><dd class="sub">${fleet.held > 0 ? `the oldest for ${length(fleet.held_for_seconds)}` : "nobody waits"}</dd></div>
     </dl>
   </section>`;
@@ -58,17 +58,17 @@ function Line({m, fleet}) {
   const left = m.slo.budget_left;
   return html`<tr class=${m.condition === "missing" ? "hurt" : ""}>
     <th scope="row"><${Link} href=${address("/model", {name: m.name})}>${m.name}<//>${m.business_unit && html`<small>${m.business_unit}</small>`}${m.mode !== "auto" && html`<small class="mode">${m.mode}</small>`}</th>
-    <td><span class=${`state ${m.condition.replace(" ", "-")}`}><span aria-hidden="true">${marks[m.condition]}</span> ${m.condition}</span>
+    <td class="state-of"><span class=${`state ${m.condition.replace(" ", "-")}`}><span aria-hidden="true">${marks[m.condition]}</span> ${m.condition}</span>
       ${lasts >= 1 && html`<small>${m.at_least ? "for at least" : "for"} ${age(lasts)}</small>`}</td>
-    <td>${left == null ? "?" : html`<${Budget} left=${left} />`}</td>
+    <td class="minor">${left == null ? "?" : html`<${Budget} left=${left} />`}</td>
     ${m.latency
-      ? html`<td colspan="2" class=${over(m.latency) ? "over" : ""}>${measure(m.latency)} <small>end to end</small></td>`
-      : html`<td class=${over(m.ttft) ? "over" : ""}>${measure(m.ttft)}${over(m.ttft) && html` <span aria-label="over its limit">▲</span>`}</td>
-        <td class=${over(m.tpot) ? "over" : ""}>${measure(m.tpot)}${over(m.tpot) && html` <span aria-label="over its limit">▲</span>`}</td>`}
-    <td><span aria-hidden="true">${replicas(m.replicas)}</span><span class="unseen">${replicasAloud(m.replicas)}</span>${m.batch_limit > 0 && html`<small>each up to ${count(m.batch_limit)} at once</small>`}</td>
-    <td class="demand"><${Sparkline} values=${m.spark} /><span>${m.stale_for_seconds ? html`◇ ${rate(m.arrivals_per_second)} <small>${age(m.stale_for_seconds)} old</small>` : rate(m.arrivals_per_second)}</span>
+      ? html`<td colspan="2" class=${over(m.latency) ? "over minor" : "minor"}>${measure(m.latency)} <small>end to end</small></td>`
+      : html`<td class=${over(m.ttft) ? "over minor" : "minor"}>${measure(m.ttft)}${over(m.ttft) && html` <span aria-label="over its limit">▲</span>`}</td>
+        <td class=${over(m.tpot) ? "over minor" : "minor"}>${measure(m.tpot)}${over(m.tpot) && html` <span aria-label="over its limit">▲</span>`}</td>`}
+    <td class="counts"><span aria-hidden="true">${replicas(m.replicas)}</span><span class="unseen">${replicasAloud(m.replicas)}</span>${m.batch_limit > 0 && html`<small>each up to ${count(m.batch_limit)} at once</small>`}</td>
+    <td class="demand minor"><span class="rate">${m.stale_for_seconds ? html`◇ ${rate(m.arrivals_per_second)} <small>${age(m.stale_for_seconds)} old</small>` : rate(m.arrivals_per_second)}</span><${Sparkline} values=${m.spark} />
       ${m.held != null && m.held > 0 && html`<small>${count(m.held)} held</small>`}</td>
-    <td class="n">${m.unpriced ? html`no price` : m.per_hour.toFixed(2)}</td>
+    <td class="n money">${m.unpriced ? "no price" : m.per_hour.toFixed(2)}</td>
     <td class="why"><${Link} href=${address("/decisions", {model: m.name, of: m.name})} title=${m.headline}>${m.reason || m.headline}<//>${m.code && html` <code>${m.code}</code>`}</td>
   </tr>`;
 }
@@ -92,9 +92,9 @@ export function Pager({page, pages, total}) {
 
 /** What changed. @param {{stale: boolean, at: string}} props */
 function News({stale}) {
-  const {answer, fault} = useAsk("decisions", {limit: 40, since: "-24h"}, stale ? 0 : 3000);
+  const {answer, fault} = useAsk("decisions", {limit: 6, since: "-24h", acted: "true"}, stale ? 0 : 3000);
   const list = /** @type {API.Decisions | null} */ (answer);
-  const acted = list?.decisions.filter((d) => d.changes.some((c) => c.start > 0 || c.drain.length > 0)).slice(0, 6) ?? [];
+  const acted = list?.decisions ?? [];
   return html`<section aria-labelledby="news">
     <div class="bar"><h2 id="news">What changed last</h2><${Link} href="/decisions">All decisions<//></div>
     ${fault && html`<p class="empty">${fault}</p>`}
@@ -103,7 +103,7 @@ function News({stale}) {
       const change = d.changes.find((c) => c.start > 0 || c.drain.length > 0) ?? d.changes[0];
       const reason = change.reasons[0];
       return html`<li key=${d.model + d.at}><time datetime=${d.at}>${clock(new Date(d.at))}</time>
-        <${Link} href=${address("/decisions", {of: d.model, at: d.at})}>${d.model}<//> <b>${change.from} → ${change.to}</b> <span>${reason?.text}</span> ${reason && html`<code>${reason.code}</code>`}</li>`;
+        <${Link} href=${address("/decisions", {of: d.model, at: d.at})}>${d.model}<//> <b>${change.from} → ${change.to} on ${change.variant}</b> <span>${reason?.text}</span> ${reason && html`<code>${reason.code}</code>`}</li>`;
     })}</ol>
   </section>`;
 }

@@ -55,7 +55,7 @@ function Freshness({live}) {
   const old = age(ageOf(live));
   return isStale(live)
     ? html`<p class="fresh old" role="status">◇ data ${old} old · ${live.open ? "the loop does not tick" : "connecting again…"} · ${zone()}</p>`
-    : html`<p class="fresh"><span class=${live.open ? "pulse" : "pulse off"} aria-hidden="true"></span>${live.open ? "live" : "connecting again…"} · <span class="wide">data </span>${old} old · ${zone()}</p>`;
+    : html`<p class="fresh"><span class=${live.open ? "pulse" : "pulse off"} aria-hidden="true"></span>${live.open ? "live" : "connecting again…"} · <span class="wide">data </span>${old} old<span class="wide"> · ${zone()}</span></p>`;
 }
 
 const root = document.getElementById("page");

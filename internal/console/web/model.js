@@ -37,9 +37,9 @@ function Title({line, live, status}) {
     <p>${line.headline}${line.reason && html`. <${Link} href=${address("/decisions", {model: line.name, of: line.name})}>${line.reason}<//> <code>${line.code}</code>`}</p>
     <dl class="figures">
       <div><dt>Replicas</dt><dd><span aria-hidden="true">${replicas(line.replicas)}</span><span class="unseen">${replicasAloud(line.replicas)}</span></dd><dd class="sub">have → want</dd></div>
-      <div><dt>Requests</dt><dd>${rate(line.arrivals_per_second)}<small>/s</small></dd><dd class="sub">${status?.demand.forecast_per_second == null ? "" : `${rate(status.demand.forecast_per_second)}/s planned for, ${length(status.demand.horizon_seconds)} ahead`}</dd></div>
+      <div class="minor"><dt>Requests</dt><dd>${rate(line.arrivals_per_second)}<small>/s</small></dd><dd class="sub">${status?.demand.forecast_per_second == null ? "" : `${rate(status.demand.forecast_per_second)}/s planned for, ${length(status.demand.horizon_seconds)} ahead`}</dd></div>
       <div><dt>At replicas, held</dt><dd>${count(line.in_flight)}, ${count(line.held)}</dd><dd class="sub">${line.batch_limit > 0 ? `up to ${count(line.batch_limit)} at once on each (B*)` : ""}</dd></div>
-      <div><dt>Error budget left</dt><dd>${line.slo.budget_left == null ? "?" : html`<${Budget} left=${line.slo.budget_left} />`}</dd><dd class="sub">${line.slo.attainment == null ? "no request has ended yet" : `${percent(line.slo.attainment)} good, the objective is ${percent(line.slo.objective)}`}</dd></div>
+      <div class="minor"><dt>Error budget left</dt><dd>${line.slo.budget_left == null ? "?" : html`<${Budget} left=${line.slo.budget_left} />`}</dd><dd class="sub">${line.slo.attainment == null ? "no request has ended yet" : `${percent(line.slo.attainment)} good, the objective is ${percent(line.slo.objective)}`}</dd></div>
       <div><dt>Cost now</dt><dd>${dollars(line.per_hour)}<small>/h</small></dd><dd class="sub">${status ? `${dollars(status.cost.spent)} spent` : ""}${line.unpriced ? `, ${line.unpriced} without a price` : ""}</dd></div>
     </dl>
   </section>`;
@@ -99,10 +99,10 @@ function Charts({name, live, status, query}) {
   const label = Object.keys(ranges).find((r) => r === query.get("range")) ?? "15 min";
   const range = ranges[label];
   const {past, fault} = usePast(name, range, live);
-  const {answer} = useAsk("decisions", {model: name, since: `-${range}s`, limit: 200}, 3000);
+  const {answer} = useAsk("decisions", {model: name, since: `-${range}s`, limit: 500, acted: "true"}, 3000);
   const cursor = useMemo(() => new Cursor(), []);
   const decided = /** @type {API.Decisions | null} */ (answer);
-  const acts = useMemo(() => (decided?.decisions ?? []).filter((d) => d.changes.some((c) => c.start > 0 || c.drain.length > 0)), [decided]);
+  const acts = decided?.decisions ?? [];
   const points = useMemo(() => (past ? withGaps(past) : null), [past]);
   const now = live.fleet ? Date.parse(live.fleet.at) / 1000 : Date.now() / 1000;
   const at = query.get("at") ? Date.parse(query.get("at") ?? "") / 1000 : null;

@@ -13,7 +13,7 @@ export function Replicas({live, query}) {
   return html`<h1 class="unseen">Replicas</h1>
     <div class="bar filters"><label>Model <select value=${model} onChange=${(/** @type {any} */ e) => turn({model: e.target.value, replica: null, page: null})}>
       <option value="">all</option>${names.map((n) => html`<option value=${n}>${n}</option>`)}</select></label></div>
-    <div class=${one ? "split" : ""}>
+    <div class="stack">
       ${one && html`<${Output} id=${one} stale=${isStale(live)} />`}
       <section aria-labelledby="all" class="list"><h2 id="all">Replicas, and those that ended within the hour</h2>
         <${ReplicaTable} model=${model} stale=${isStale(live)} living=${false} chosen=${one} page=${Number(query.get("page")) || 1} /></section>
