@@ -144,7 +144,7 @@ func (w *witness) says(c scale.Change) {
 	case c.To < c.Want && !because(c, scale.ReasonMax, scale.ReasonCostCap, scale.ReasonFleetCostCap, scale.ReasonUpRate, scale.ReasonFleetUpRate,
 		scale.ReasonNoSlot, scale.ReasonTakingSlot, scale.ReasonGivingSlot, scale.ReasonBootFailures, scale.ReasonPaused, scale.ReasonIdle):
 		w.fail(SaysWhy, "%v: wanted %d, goes to %d, because %v", c.Target, c.Want, c.To, c.Reasons)
-	case c.To > c.Want && !because(c, scale.ReasonMin, scale.ReasonSchedule, scale.ReasonWarmFloor, scale.ReasonStabilisation, scale.ReasonMissingSignals,
+	case c.To > c.Want && !because(c, scale.ReasonMin, scale.ReasonSchedule, scale.ReasonSignal, scale.ReasonWarmFloor, scale.ReasonStabilisation, scale.ReasonMissingSignals,
 		scale.ReasonStaleSignals, scale.ReasonOverload, scale.ReasonMakeBeforeBreak, scale.ReasonIdle, scale.ReasonWakeFromZero, scale.ReasonDownRate,
 		scale.ReasonFleetDownRate, scale.ReasonPaused, scale.ReasonOverdue):
 		w.fail(SaysWhy, "%v: wanted %d, goes to %d, because %v", c.Target, c.Want, c.To, c.Reasons)

@@ -136,6 +136,11 @@ func (w *world) declare(f []string) {
 			Name: f[2], Duration: w.duration(kv["for"]), Location: time.UTC, Min: int(w.number(cmp.Or(kv["min"], "0"))),
 			Start: scale.CronFields{Minute: 1, Hour: 1 << int(hour), DayOfMonth: ^uint64(0), Month: ^uint64(0), DayOfWeek: ^uint64(0), AnyDayOfMonth: true, AnyDayOfWeek: true},
 		})
+	case "signal":
+		m := w.state(f[1])
+		m.Model.Signals = append(m.Model.Signals, scale.BusinessSignal{
+			Name: f[2], PerReplica: w.number(kv["per"]), FreshFor: w.duration(cmp.Or(kv["fresh-for"], "1m")),
+		})
 	case "slots":
 		for i := range w.snapshot.Offerings {
 			if o := &w.snapshot.Offerings[i]; o.Accelerator == f[1] {
@@ -249,6 +254,15 @@ func (w *world) measure(f []string) {
 			m.Demand, w.silent[f[0]] = scale.Demand{}, true
 		}
 	}
+	for _, s := range m.Model.Signals {
+		if kv[s.Name] == "" {
+			continue
+		}
+		m.Signals = slices.DeleteFunc(slices.Clone(m.Signals), func(f scale.Figure) bool { return f.Name == s.Name })
+		if kv[s.Name] != "silent" {
+			m.Signals = append(m.Signals, scale.Figure{Name: s.Name, Observation: scale.Observe(w.number(kv[s.Name]), now)})
+		}
+	}
 	if kv["failures"] != "" {
 		m.Failures = int(w.number(kv["failures"]))
 	}
@@ -281,6 +295,9 @@ func (w *world) replica(id scale.ReplicaID, what string, kv map[string]string) {
 		}
 		if kv["in-flight"] != "" {
 			load.InFlight = scale.Observe(w.number(kv["in-flight"]), now)
+		}
+		if kv["running"] != "" {
+			load.Running = scale.Observe(w.number(kv["running"]), now)
 		}
 		w.load[id] = load
 	}
@@ -329,8 +346,10 @@ func (w *world) age(m *scale.ModelState, r *scale.Replica) {
 	} else {
 		r.Load.InFlight = scale.Observe(0, now)
 	}
-	if r.Load.KVCacheUsage.Known() {
-		r.Load.KVCacheUsage.At = now
+	for _, o := range []*scale.Observation{&r.Load.KVCacheUsage, &r.Load.Running} {
+		if o.Known() {
+			o.At = now
+		}
 	}
 	v, _ := m.Model.Variant(r.Target.Variant)
 	_, hangs := w.gone[string(r.ID)]

@@ -35,7 +35,7 @@ func EffectOf(code scale.ReasonCode) Effect {
 		scale.ReasonAdvise, scale.ReasonMakeBeforeBreak:
 		return DidNot
 	case scale.ReasonDemand, scale.ReasonBacklog, scale.ReasonWakeFromZero, scale.ReasonScaleToZero, scale.ReasonMin,
-		scale.ReasonWarmFloor, scale.ReasonSchedule, scale.ReasonInterruption, scale.ReasonTakingSlot, scale.ReasonGivingSlot,
+		scale.ReasonWarmFloor, scale.ReasonSchedule, scale.ReasonSignal, scale.ReasonInterruption, scale.ReasonTakingSlot, scale.ReasonGivingSlot,
 		scale.ReasonCheaper, scale.ReasonOverdue, scale.ReasonSteady:
 		return Because
 	}

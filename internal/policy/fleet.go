@@ -284,7 +284,7 @@ func (g *gift) from(c *Case, t *target) {
 // givesTo says whether an idle Model must make room for a waiting one: when it
 // matters less, or matters as much and the other has nothing at all.
 func (c *Case) givesTo(by *Case) bool {
-	if c.State.Model.Mode != scale.Auto || c.busy() || c.idleFor() < idleEnough || c.Signals != Fresh {
+	if c.State.Model.Mode != scale.Auto || c.busy() || c.idleFor() < idleEnough || c.Signals != Fresh || c.uncertain() {
 		return false
 	}
 	mine, theirs := c.State.Model.Priority, by.State.Model.Priority

@@ -61,5 +61,10 @@ func (c *Case) floor() int {
 	if c.floorActive() {
 		n = max(n, c.State.Model.WarmFloor.Replicas)
 	}
+	for _, s := range c.State.Model.Signals {
+		if _, called, ok := c.called(s); ok {
+			n = max(n, called)
+		}
+	}
 	return n
 }

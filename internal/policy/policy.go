@@ -97,9 +97,9 @@ func (t *target) because(code scale.ReasonCode, format string, args ...any) {
 // rules returns the rules for one Model in the order in which they apply.
 func rules() []func(*Case) {
 	return []func(*Case){
-		minimum, schedules, warmFloor,
+		minimum, schedules, warmFloor, business,
 		window,
-		missingSignals, overload,
+		missingSignals, businessHold, overload,
 		sleep,
 		makeBeforeBreak, need,
 		maximum, costCap, rates,

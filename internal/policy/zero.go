@@ -77,14 +77,17 @@ func (c *Case) idleFor() time.Duration {
 	return max(0, c.now.Sub(since))
 }
 
-// busy says whether any request is still at a replica or held.
+// busy says whether any request is still at a replica or held. An engine's own
+// word counts as well as the gateway's: requests may come past the gateway.
 func (c *Case) busy() bool {
 	d := c.State.Demand
 	if d.InFlight.Known() && d.InFlight.Value > 0 || d.Held.Known() && d.Held.Value > 0 {
 		return true
 	}
 	for _, r := range c.State.Replicas {
-		if r.Load.InFlight.Known() && r.Load.InFlight.Value > 0 {
+		load := r.Load
+		if load.InFlight.Known() && load.InFlight.Value > 0 ||
+			load.Running.Fresh(c.now, staleAfter) && load.Running.Value > 0 || load.Waiting.Fresh(c.now, staleAfter) && load.Waiting.Value > 0 {
 			return true
 		}
 	}

@@ -88,6 +88,7 @@ const (
 	ReasonMax                                   // cut to the maximum
 	ReasonWarmFloor                             // kept warm
 	ReasonSchedule                              // a schedule's minimum
+	ReasonSignal                                // a business signal calls for as many
 	ReasonUpRate                                // replicas per minute up, this model
 	ReasonDownRate                              // replicas per minute down, this model
 	ReasonFleetUpRate                           // replicas per minute up, all models
@@ -114,7 +115,7 @@ const (
 )
 
 var reasonNames = []string{
-	"demand", "backlog", "wake-from-zero", "scale-to-zero", "idle", "min", "max", "warm-floor", "schedule",
+	"demand", "backlog", "wake-from-zero", "scale-to-zero", "idle", "min", "max", "warm-floor", "schedule", "signal",
 	"up-rate", "down-rate", "fleet-up-rate", "fleet-down-rate", "scale-down-window", "cost-cap", "fleet-cost-cap",
 	"missing-signals", "stale-signals", "overload", "interruption", "paused", "advise", "no-free-slot",
 	"taking-slot", "giving-slot", "make-before-break", "cheaper-variant", "infeasible", "shortage", "overdue",

@@ -22,6 +22,7 @@ type Model struct {
 	WarmFloor       WarmFloor   // replicas that stay, also when nothing is asked
 	ScaleToZero     ScaleToZero // when the model may fall asleep; only meaningful with Replicas.Min 0
 	Schedules       []Schedule
+	Signals         []BusinessSignal // figures from outside that call for replicas, sorted by name
 	Limits          Limits
 	ScaleDownWindow time.Duration // stabilisation: a fleet never falls below the largest wish of this window
 	Mode            Mode

@@ -18,6 +18,7 @@ type Snapshot struct {
 type ModelState struct {
 	Model    Model
 	Demand   Demand
+	Signals  []Figure  // what its business signals read, by name; one that was never read may be left out
 	Replicas []Replica // all but Gone, sorted by ID
 	// ColdStarts are boots that ended since the previous Snapshot.
 	ColdStarts []ColdStart
@@ -26,6 +27,17 @@ type ModelState struct {
 	Failures int
 	// LastFailure says why the newest of them failed, and where its log is.
 	LastFailure string
+}
+
+// Signal returns what a business signal of the Model read; an Observation that
+// was never made where it was never read.
+func (m ModelState) Signal(name string) Observation {
+	for _, f := range m.Signals {
+		if f.Name == name {
+			return f.Observation
+		}
+	}
+	return Observation{}
 }
 
 // ColdStart is one finished boot.

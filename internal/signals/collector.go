@@ -82,21 +82,20 @@ func (c *Collector) Watch(ctx context.Context, address string, report func(Sampl
 	wait := time.Duration(0) // the first phase is drawn below
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	slow := false // it was when it was last asked
+	lane := c.quick
 	for failures := 0; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
-		sample, err := c.scrape(ctx, address, slow)
+		sample, err := c.scrape(ctx, address, lane)
 		if ctx.Err() != nil {
 			return
 		}
-		slow = err != nil
-		switch {
+		switch lane = c.slow; {
 		case err == nil:
-			failures = 0
+			lane, failures = c.quick, 0
 		case !errors.Is(err, errBusy): // which may be our own fault
 			failures++
 		}
@@ -125,11 +124,7 @@ func backoff(every time.Duration, failures int) time.Duration {
 }
 
 // scrape takes a place in a lane, and scrapes.
-func (c *Collector) scrape(ctx context.Context, address string, slow bool) (Sample, error) {
-	lane := c.quick
-	if slow {
-		lane = c.slow
-	}
+func (c *Collector) scrape(ctx context.Context, address string, lane chan struct{}) (Sample, error) {
 	select {
 	case lane <- struct{}{}:
 	case <-ctx.Done():
@@ -139,7 +134,7 @@ func (c *Collector) scrape(ctx context.Context, address string, slow bool) (Samp
 	defer cancel(nil)
 	place := &place{lane: lane}
 	defer place.leave()
-	if !slow {
+	if lane == c.quick {
 		late := time.AfterFunc(patience, func() { place.move(c.slow, cancel) })
 		defer late.Stop()
 	}
