@@ -27,6 +27,7 @@ import (
 	"github.com/penstock/penstock/internal/ledger"
 	"github.com/penstock/penstock/internal/local"
 	"github.com/penstock/penstock/internal/scale"
+	"github.com/penstock/penstock/internal/signals"
 	"github.com/penstock/penstock/internal/store"
 )
 
@@ -41,6 +42,7 @@ type machine struct {
 	console *console.Console
 	journal *store.Store
 	lives   *lives
+	figures *signals.Figures
 	poke    chan struct{}
 
 	access  *os.File     // where the access log goes, if to a file
@@ -66,6 +68,9 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 		return err
 	}
 	if err := m.checkGPUs(gpus); err != nil {
+		return usageError{err}
+	}
+	if m.figures, err = openFigures(c, m.logger); err != nil {
 		return usageError{err}
 	}
 	if m.journal, err = store.Open(ctx, filepath.Join(c.Server.StateDir, "journal.db")); err != nil {
@@ -104,7 +109,7 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 	}
 	m.world = &local.World{
 		Models: c.Models, Runs: c.Runs, Offerings: c.Offerings, Fleet: c.Fleet, GPUs: gpus, Tick: c.Server.Tick,
-		StateDir: c.Server.StateDir, Gateway: m.gateway, Logger: m.logger,
+		StateDir: c.Server.StateDir, Gateway: m.gateway, Figures: m.figures, Logger: m.logger,
 	}
 	var journal control.Journal = m.journal
 	if wrap != nil {
@@ -203,7 +208,7 @@ func (m *machine) Run(ctx context.Context) error {
 	defer fail(nil)
 	stages := []*stage{
 		newStage(ctx, fail, map[string]func(context.Context) error{
-			"loop": m.loop.Run, "poke": m.forward, "lifetimes": m.lives.Run,
+			"loop": m.loop.Run, "poke": m.forward, "lifetimes": m.lives.Run, "signals": m.figures.Run,
 		}),
 		newStage(ctx, fail, map[string]func(context.Context) error{
 			"replicas": m.world.Run,

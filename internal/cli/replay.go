@@ -73,7 +73,7 @@ func (c *replayCmd) Run(ctx context.Context, std Streams) error {
 	q := judge.AskConfig(cfg, judge.Question{
 		Name: strings.Join(m.models, ", "), What: m.what(), CV: c.CV, Truth: float64(c.Truth), Begin: m.from, Open: m.open,
 	})
-	return runTrial(ctx, std, c.trial("Replay", c.command(until), q), output{file: c.Report, json: c.JSON, own: true, note: m.note() + note})
+	return runTrial(ctx, std, c.trial("Replay", c.command(until), q), output{file: c.Report, json: c.JSON, own: true, note: m.note() + note + unfigured(cfg.Models)})
 }
 
 func (c *replayCmd) check() error {

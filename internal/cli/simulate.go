@@ -123,11 +123,11 @@ func (c *simulateCmd) Run(ctx context.Context, std Streams) error {
 	if c.asked() {
 		return c.fuzz(ctx, std)
 	}
-	q, err := c.question()
+	q, note, err := c.question()
 	if err != nil {
 		return usageError{err}
 	}
-	return runTrial(ctx, std, c.trial("Simulation", c.command(), q), output{file: c.Report, json: c.JSON, own: true})
+	return runTrial(ctx, std, c.trial("Simulation", c.command(), q), output{file: c.Report, json: c.JSON, own: true, note: note})
 }
 
 // command is what repeats the run.
@@ -156,22 +156,22 @@ func (c *simulateCmd) check() error {
 	return c.compareFlags.check()
 }
 
-// question is what the flags ask.
-func (c *simulateCmd) question() (judge.Question, error) {
+// question is what the flags ask, and what is to be said of its answer.
+func (c *simulateCmd) question() (q judge.Question, note string, err error) {
 	if err := c.check(); err != nil {
-		return judge.Question{}, err
+		return judge.Question{}, "", err
 	}
 	cfg, err := config.Load(c.File)
 	if err != nil {
-		return judge.Question{}, err
+		return judge.Question{}, "", err
 	}
 	begin, err := c.Start.instant(time.Now())
 	if err != nil {
-		return judge.Question{}, fmt.Errorf("--start: %w", err)
+		return judge.Question{}, "", fmt.Errorf("--start: %w", err)
 	}
 	open, what, err := c.source(cfg.Models)
 	if err != nil {
-		return judge.Question{}, err
+		return judge.Question{}, "", err
 	}
 	return judge.AskConfig(cfg, judge.Question{
 		Name: strings.TrimSuffix(strings.TrimSuffix(filepath.Base(c.Trace), ".gz"), ".csv"), What: what,
@@ -186,7 +186,7 @@ func (c *simulateCmd) question() (judge.Question, error) {
 			}
 			return source, nil
 		},
-	}), nil
+	}), unfigured(cfg.Models), nil
 }
 
 // opener opens a series, drawn with a seed where it is drawn.

@@ -28,6 +28,8 @@ type Config struct {
 	// Tenants are those who may ask, in the order of the file; none means that
 	// nobody is told apart. They are no part of Fleet, which is journalled.
 	Tenants []scale.Tenant
+	// Figures says where the models' business signals are read, by model and name.
+	Figures []Figure
 	// Offerings are the accelerators that variants use or the server declares,
 	// at their prices, sorted by accelerator and capacity type. Slots is set
 	// where the server declares its GPUs; the on-demand and the spot Offering of
@@ -74,6 +76,7 @@ type file struct {
 	models    []modelObject
 	lists     []priceListObject
 	fleets    []fleetObject
+	figures   []Figure
 	faults    FaultsError
 }
 
@@ -182,6 +185,8 @@ func (f *file) config() Config {
 	}
 	c.Tenants = f.checkTenants(c.Models)
 	slices.SortFunc(c.Models, func(a, b scale.Model) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(f.figures, func(a, b Figure) int { return cmp.Or(cmp.Compare(a.Model, b.Model), cmp.Compare(a.Name, b.Name)) })
+	c.Figures = f.figures
 	c.Offerings = f.offerings(c)
 	return c
 }

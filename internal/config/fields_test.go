@@ -32,7 +32,7 @@ func base() map[string]tree {
 				"run":         tree{"command": []any{"engine", "--port", "{{port}}"}},
 			}},
 		},
-		KindServerConfig:         {},
+		KindServerConfig:         {"prometheus": tree{"url": "https://prometheus"}},
 		v1alpha1.KindFleetPolicy: {},
 		v1alpha1.KindPriceList:   {"prices": []any{tree{"accelerator": "nvidia-a100-80gb", "onDemand": 3.0, "spot": 1.0}}},
 	} {
@@ -98,6 +98,7 @@ type fieldCase struct {
 const (
 	variant0  = "spec.variants[0]"
 	schedule0 = "spec.schedules[0]"
+	signal0   = "spec.signals[0]"
 	point0    = variant0 + ".profile.linear[0]"
 	tenant0   = "spec.tenants[0]"
 	digestA   = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -127,6 +128,14 @@ func scheduled() tree {
 		"spec.schedules": []any{tree{"name": "day", "start": "0 8 * * *", "duration": "2h"}},
 		"spec.warmFloor": tree{"during": "day"},
 	}
+}
+
+func asked() tree {
+	return tree{signal0: tree{"name": "carts", "promql": "a", "perReplica": 400}}
+}
+
+func fetched() tree {
+	return tree{signal0: tree{"name": "carts", "http": tree{"url": "https://a"}, "perReplica": 400}}
 }
 
 // fieldCases has a row for every field that a file may hold, by kind and path.
@@ -190,26 +199,40 @@ func fieldCases() map[string]map[string]fieldCase {
 			schedule0 + ".duration":                   {a: "2h", b: "3h", with: scheduled()},
 			schedule0 + ".timeZone":                   {a: "UTC", b: "Europe/Berlin", with: scheduled()},
 			schedule0 + ".min":                        {a: 0, b: 2, with: scheduled()},
+			signal0 + ".name":                         {a: "carts", b: "sessions", with: asked()},
+			signal0 + ".promql":                       {a: "a", b: "b", with: asked()},
+			signal0 + ".perReplica":                   {a: 400, b: 0.5, with: asked()},
+			signal0 + ".every":                        {a: "15s", b: "30s", with: asked()},
+			signal0 + ".freshFor":                     {a: "1m", b: "2m", with: asked()},
+			signal0 + ".http.url":                     {a: "https://a", b: "https://b", with: fetched()},
+			signal0 + ".http.jsonPath":                {a: nil, b: "a.b[0]", with: fetched()},
+			signal0 + ".http.caFile":                  {a: nil, b: "ca.pem", with: fetched()},
+			signal0 + ".http.tokenFile":               {a: nil, b: "token", with: fetched()},
+			signal0 + ".http.tokenEnv":                {a: nil, b: "TOKEN", with: fetched()},
 			"spec.limits.upPerMinute":                 {a: nil, b: 10},
 			"spec.limits.downPerMinute":               {a: nil, b: 4},
 			"spec.limits.costPerHour":                 {a: nil, b: 12.5},
 			"spec.mode":                               {a: "auto", b: "advise"},
 		},
 		KindServerConfig: {
-			"spec.listen":           {a: "127.0.0.1:8080", b: "127.0.0.1:9000"},
-			"spec.tls.certFile":     {a: "a.pem", b: "b.pem", with: tree{"spec.tls.keyFile": "k.pem"}},
-			"spec.tls.keyFile":      {a: "a.pem", b: "b.pem", with: tree{"spec.tls.certFile": "c.pem"}},
-			"spec.console":          {a: "127.0.0.1:8081", b: "127.0.0.1:9001"},
-			"spec.consoleTokenFile": {a: "a.token", b: "b.token"},
-			"spec.insecureListen":   {a: false, b: true, with: tree{"spec.listen": "0.0.0.0:8080"}},
-			"spec.gpus":             {a: "auto", b: []any{tree{"type": "nvidia-a100-80gb", "count": 4}}},
-			"spec.stateDir":         {a: "x", b: "y"},
-			"spec.hold.maxRequests": {a: 10000, b: 100},
-			"spec.hold.maxBytes":    {a: "256MiB", b: "64MiB"},
-			"spec.maxBody":          {a: "32MiB", b: "1MiB"},
-			"spec.drainTimeout":     {a: "60s", b: "5m"},
-			"spec.accessLog":        {a: "none", b: "access.log"},
-			"spec.tick":             {a: "1s", b: "2s"},
+			"spec.listen":               {a: "127.0.0.1:8080", b: "127.0.0.1:9000"},
+			"spec.tls.certFile":         {a: "a.pem", b: "b.pem", with: tree{"spec.tls.keyFile": "k.pem"}},
+			"spec.tls.keyFile":          {a: "a.pem", b: "b.pem", with: tree{"spec.tls.certFile": "c.pem"}},
+			"spec.console":              {a: "127.0.0.1:8081", b: "127.0.0.1:9001"},
+			"spec.consoleTokenFile":     {a: "a.token", b: "b.token"},
+			"spec.insecureListen":       {a: false, b: true, with: tree{"spec.listen": "0.0.0.0:8080"}},
+			"spec.gpus":                 {a: "auto", b: []any{tree{"type": "nvidia-a100-80gb", "count": 4}}},
+			"spec.stateDir":             {a: "x", b: "y"},
+			"spec.hold.maxRequests":     {a: 10000, b: 100},
+			"spec.hold.maxBytes":        {a: "256MiB", b: "64MiB"},
+			"spec.maxBody":              {a: "32MiB", b: "1MiB"},
+			"spec.drainTimeout":         {a: "60s", b: "5m"},
+			"spec.tick":                 {a: "1s", b: "2s"},
+			"spec.prometheus.url":       {a: "https://a", b: "https://b"},
+			"spec.prometheus.caFile":    {a: nil, b: "ca.pem"},
+			"spec.prometheus.tokenFile": {a: nil, b: "token"},
+			"spec.prometheus.tokenEnv":  {a: nil, b: "TOKEN"},
+			"spec.accessLog":            {a: "none", b: "access.log"},
 		},
 		v1alpha1.KindFleetPolicy: {
 			"spec.limits.upPerMinute":   {a: nil, b: 10},

@@ -68,6 +68,7 @@ func (f *file) checkModel(m modelObject, server Server) (scale.Model, map[string
 		Name: spec.Model, Aliases: m.aliases(), Paths: spec.Paths, Hosts: spec.Hosts, Priority: int(spec.Priority),
 		Owner:           scale.Owner{BusinessUnit: spec.Owner.BusinessUnit},
 		Schedules:       m.checkSchedules(),
+		Signals:         f.checkSignals(m, server.Prometheus),
 		Limits:          m.checkLimits(spec.Limits),
 		ScaleDownWindow: m.positive("spec.scaleDownWindow", spec.ScaleDownWindow, defaultScaleDownWindow),
 		Mode:            oneOf(m.object, "spec.mode", spec.Mode, modes(), "auto"),

@@ -110,6 +110,10 @@ type ServerConfigSpec struct {
 	// +optional
 	DrainTimeout v1alpha1.Duration `json:"drainTimeout,omitempty"`
 
+	// The Prometheus that promql signals ask, or what speaks its HTTP API.
+	// +optional
+	Prometheus *Prometheus `json:"prometheus,omitempty"`
+
 	// How often Penstock decides. A wake from zero does not wait for it.
 	// +kubebuilder:default="1s"
 	// +optional
@@ -217,6 +221,7 @@ type Server struct {
 	// Penstock stops.
 	DrainTimeout time.Duration
 	Tick         time.Duration
+	Prometheus   Endpoint // zero where there is none
 }
 
 // checkServer turns the ServerConfig, if there is one, into a value.
@@ -233,6 +238,7 @@ func (f *file) checkServer() Server {
 		MaxBody:      int64(o.atLeastOne("spec.maxBody", int(spec.MaxBody), defaultMaxBody)),
 		DrainTimeout: o.positive("spec.drainTimeout", spec.DrainTimeout, defaultDrainTimeout),
 		Tick:         o.positive("spec.tick", spec.Tick, defaultTick),
+		Prometheus:   f.checkPrometheus(),
 	}
 	if s.AccessLog = orDefault(spec.AccessLog, AccessLogNone); s.AccessLog != AccessLogNone && s.AccessLog != AccessLogStderr {
 		s.AccessLog = within(filepath.Dir(f.absolute), s.AccessLog)

@@ -31,6 +31,9 @@ func (f *fleet) observe(now time.Time, traffic map[string]scale.Traffic) scale.S
 		s.Models[i] = scale.ModelState{
 			Model: m, Demand: traffic[m.Name].Demand, ColdStarts: f.boots[m.Name], Failures: f.failures[m.Name], LastFailure: f.reasons[m.Name],
 		}
+		if f.world.Figures != nil {
+			s.Models[i].Signals = f.world.Figures.Latest(m.Name)
+		}
 		states[m.Name] = &s.Models[i]
 	}
 	clear(f.boots)

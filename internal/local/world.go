@@ -33,6 +33,13 @@ type Gateway interface {
 	InFlight(model string, replica scale.ReplicaID) int
 }
 
+// Figures are what was read of the models' business signals. It is safe for
+// concurrent use and returns at once.
+type Figures interface {
+	// Latest returns the newest reading of each signal of a model, by name.
+	Latest(model string) []scale.Figure
+}
+
 // World is this machine: an Observer and an Actuator of control.Loop. Run must
 // be running for the others to be answered.
 type World struct {
@@ -44,6 +51,7 @@ type World struct {
 	Tick      time.Duration // how often Observe will be called; metrics are read as often
 	StateDir  string        // records, logs and notices; one running World at a time
 	Gateway   Gateway
+	Figures   Figures // nil for none
 	Logger    *slog.Logger
 
 	once  sync.Once

@@ -303,3 +303,28 @@ func TestQueriesNameWhatEnginesCount(t *testing.T) {
 		t.Error("accepted a step of nothing")
 	}
 }
+
+// A newer Prometheus leaves out what is older than asked for; 2.42 does not heed
+// it, and shows data for five minutes, or until a scrape of its target fails.
+func TestAFigureMayNotBeOlderThanAskedFor(t *testing.T) {
+	asked := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.FormValue("query") + " " + r.FormValue("time") + " " + r.FormValue("lookback_delta") + " " + r.Header.Get("Authorization")
+		_, _ = io.WriteString(w, `{"status":"success","data":{"resultType":"scalar","result":[1778036400,"42"]}}`)
+	}))
+	t.Cleanup(server.Close)
+	got, err := History{URL: server.URL, Token: "t"}.Instant(t.Context(), "q", time.Unix(1778036400, 0), time.Minute)
+	if err != nil || got != 42 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if diff := cmp.Diff("q 1778036400 1m0s Bearer t", <-asked); diff != "" {
+		t.Errorf("asked (-want +got):\n%s", diff)
+	}
+}
+
+func TestAFigureOfAnAnswerThatMayLackAPartIsNone(t *testing.T) {
+	h := answering(t, http.StatusOK, `{"status":"success","warnings":["one store did not answer"],"data":{"resultType":"scalar","result":[1,"42"]}}`)
+	if got, err := h.Instant(t.Context(), "q", time.Unix(1, 0), time.Minute); err == nil || !strings.Contains(err.Error(), "may not be whole: one store did not answer") {
+		t.Errorf("got %v, %v", got, err)
+	}
+}

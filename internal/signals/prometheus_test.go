@@ -219,6 +219,25 @@ func TestPastIsReadOutOfARealPrometheus(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a figure of one instant", func(t *testing.T) {
+		at := weekStart.Add(30*time.Hour + 30*time.Second)
+		for query, want := range map[string]float64{"2 * 21": 42, `sum(first)`: 1, `first{half="1"} * 3`: 3} {
+			got, err := h.Instant(t.Context(), query, at, 5*time.Minute)
+			if err != nil || got != want {
+				t.Errorf("%s is %v, %v, want %v", query, got, err, want)
+			}
+		}
+	})
+	for query, want := range map[string]string{
+		"nothing": "no data for nothing now", "vllm:prompt_tokens_total": "gives 2 series, such as", "sum(": "it refuses sum(: ",
+		"0 / 0": "0 / 0 gives NaN",
+	} {
+		t.Run("no figure of "+query, func(t *testing.T) {
+			if got, err := h.Instant(t.Context(), query, weekStart.Add(time.Hour), 5*time.Minute); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, %v\nwant %s", got, err, want)
+			}
+		})
+	}
 	for name, c := range map[string]struct {
 		query, want string
 	}{

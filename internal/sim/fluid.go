@@ -121,6 +121,7 @@ func newFluidRun(f Fluid, p rival.Policy) *fluidRun {
 	s := &fluidRun{fluid: f, policy: p, epoch: fluidEpoch(), newest: -1, most: fluidMost}
 	s.variant, _ = f.Setting.Model.Variant(f.Setting.Target.Variant)
 	s.fluid.Setting.Model.Variants = []scale.Variant{s.variant}
+	s.fluid.Setting.Model.Signals = nil // no figure comes from outside
 	for _, n := range []int{s.variant.Max, f.Setting.Model.Replicas.Max} {
 		if n > 0 {
 			s.most = min(s.most, n)

@@ -79,6 +79,7 @@ func newRun(w World) *run {
 	r.heed, _ = w.Governor.(Heeder)
 	for i := range w.Services {
 		s := &service{Service: w.Services[i], run: r, index: i, woken: -1}
+		s.Model.Signals = nil // no figure comes from outside: they would hold the fleet for ever
 		s.meter.newest, s.meter.asks = -1, s.Asks
 		s.queue = newQueue(s.Model.SLO, maxHeld, maxHeldBytes)
 		r.services, r.byName[s.Model.Name] = append(r.services, s), s
