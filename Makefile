@@ -37,6 +37,12 @@ test-engines: ## Hold Penstock against a real model server: llama.cpp, on the CP
 	@folder=$$(test/engines/install.sh) || exit 1; \
 		PENSTOCK_ENGINES=$$folder $(GO) test -count=1 -timeout 10m -v -run '^TestEngines$$' ./test/engines
 
+# How long, how fast and how hard: SOAK is passed on to penstock torture soak.
+SOAK ?= --for 1h --rate 280 --gateways 2
+.PHONY: soak
+soak: build ## Mistreat Penstock for an hour: replicas and gateways killed, a million verified streams; SOAK="--for 2m" for less.
+	bin/penstock torture soak $(SOAK)
+
 .PHONY: build
 build: ## Build bin/penstock.
 	$(GO) build -trimpath -o bin/penstock ./cmd/penstock

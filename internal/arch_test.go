@@ -46,7 +46,7 @@ var house = []layer{
 	}, mayUse: []string{"words"}},
 	{name: "api", packages: []string{"api/v1alpha1"}},
 	{name: "world", packages: []string{"internal/sim", "internal/local"}, mayUse: []string{"words", "core", "tick", "loop", "edge", "api"}},
-	{name: "proof", packages: []string{"internal/judge", "internal/adversary", "internal/toll"}, mayUse: []string{"words", "core", "tick", "loop", "edge", "world"}},
+	{name: "proof", packages: []string{"internal/judge", "internal/adversary", "internal/toll", "internal/torture"}, mayUse: []string{"words", "core", "tick", "loop", "edge", "world"}},
 	{name: "door", packages: []string{"internal/cli"}, mayUse: []string{"words", "core", "tick", "loop", "edge", "api", "world", "proof"}},
 	{name: "main", packages: []string{"cmd/penstock"}, mayUse: []string{"door"}},
 }
@@ -75,7 +75,7 @@ var owners = map[string][]string{
 	"github.com/prometheus/client_golang":     {"internal/gateway", "internal/console", "internal/emulator", "internal/toll", "world", "door"},
 	"github.com/prometheus/client_golang/api": {"internal/signals"},
 	"github.com/prometheus/common":            {"internal/signals"},
-	"golang.org/x/sync":                       {"loop", "edge", "world", "door"},
+	"golang.org/x/sync":                       {"loop", "edge", "world", "proof", "door"},
 	"golang.org/x/sys":                        {"world", "internal/toll", "door"},
 	"golang.org/x/term":                       {"door"},
 	"gonum.org/":                              {"internal/forecast", "internal/capacity", "internal/planner", "internal/bound", "internal/trace", "internal/rival"},

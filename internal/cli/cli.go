@@ -34,6 +34,7 @@ type commands struct {
 	Key      keyCmd      `cmd:"" help:"Make an API key for a tenant."`
 	Notice   noticeCmd   `cmd:"" help:"Tell a running penstock that a replica will be taken away."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Torture  tortureCmd  `cmd:"" hidden:"" help:"Mistreat Penstock as a whole and hold it to its promises."`
 	Toll     tollCmd     `cmd:"" hidden:"" help:"Be one of the processes of bench gateway."`
 	Guard    guardCmd    `cmd:"" hidden:"" help:"Run a replica's command so that nothing of it outlives penstock."`
 }

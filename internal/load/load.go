@@ -31,6 +31,25 @@ type Generator struct {
 	Stall    time.Duration                   // a request that gets no byte for so long counts as lost; must exceed any hold
 	Client   *http.Client                    // see NewClient
 	Progress func(Progress)                  // called about once a second from one goroutine; may be nil
+	Manners  func(scale.Request) Manners     // how the client of a request behaves; called from many goroutines; nil for well
+	Ended    func(Ended)                     // called for each request that ended, from one goroutine; may be nil
+}
+
+// Manners is how a client behaves that does not read its reply as it comes.
+type Manners struct {
+	Leave int           // goes away at so many bytes of a reply; 0 for not
+	Pause time.Duration // waits so long before each read; 0 for not
+}
+
+// Ended is how one request ended.
+type Ended struct {
+	ID      scale.RequestID
+	Outcome scale.Outcome
+	Held    time.Duration // as the gateway says
+	Sent    time.Time
+	Took    time.Duration
+	Left    time.Time // when its client went away by its Manners; zero for not
+	Detail  string    // why the outcome is what it is
 }
 
 // Model is a model under load.
@@ -191,6 +210,9 @@ func (r *run) collect() *tally {
 				return t
 			}
 			t.add(result)
+			if r.Ended != nil {
+				r.Ended(result.ended())
+			}
 		case now := <-tick.C:
 			if r.Progress == nil {
 				continue

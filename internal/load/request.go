@@ -22,19 +22,33 @@ import (
 const (
 	HeaderHeld = "X-Penstock-Held-Ms"
 	HeaderWoke = "X-Penstock-Woke"
+	// HeaderRequest is the request's ID in the series, for whoever looks on.
+	HeaderRequest = "X-Load-Request"
 )
+
+// errLeft is the cause of a request's end whose client's Manners are to leave.
+var errLeft = errors.New("the client went away, as it was to")
 
 // errStalled is the cause of giving a silent request up.
 var errStalled = errors.New("no byte came for too long")
 
 // result is what became of one request.
 type result struct {
+	id       scale.RequestID
+	sent     time.Time
+	left     time.Time     // by Manners
 	due      time.Duration // since the run began
 	lag      time.Duration // due → sent
 	served   scale.Served
 	good     bool
 	verified bool // each token was checked
 	detail   string
+}
+
+func (r result) ended() Ended {
+	return Ended{
+		ID: r.id, Outcome: r.served.Outcome, Held: r.served.Held, Sent: r.sent, Took: r.served.Total, Left: r.left, Detail: r.detail,
+	}
 }
 
 // judged says whether the request counts for attainment.
@@ -49,8 +63,13 @@ func (r *run) send(flight context.Context, model *target, request scale.Request,
 		verify: model.emulated.Load(), emulated: &model.emulated,
 		seed: engine.Seed(prompt), want: max(1, request.OutputTokens),
 	}
+	var how Manners
+	if r.Manners != nil {
+		how = r.Manners(request)
+	}
 	sent := time.Now()
-	served := r.ask(ctx, cancel, body, c)
+	client := &client{Manners: how, done: ctx.Done(), cancel: cancel}
+	served := r.ask(ctx, client, request.ID, body, c)
 	end := time.Now()
 	served.Streamed = true
 	served.OutputTokens = c.outputTokens()
@@ -63,14 +82,15 @@ func (r *run) send(flight context.Context, model *target, request scale.Request,
 		served.TTFT = c.first.Sub(sent)
 	}
 	return result{
+		id: request.ID, sent: sent, left: client.left,
 		due: due.Sub(r.began), lag: sent.Sub(due), served: served,
 		good: model.SLO.Good(served), verified: c.verify, detail: c.detail,
 	}
 }
 
 // ask makes the exchange and says how it ended. It leaves the times in c.
-func (r *run) ask(ctx context.Context, cancel context.CancelCauseFunc, body string, c *checker) scale.Served {
-	stall := time.AfterFunc(r.Stall, func() { cancel(errStalled) })
+func (r *run) ask(ctx context.Context, by *client, id scale.RequestID, body string, c *checker) scale.Served {
+	stall := time.AfterFunc(r.Stall, func() { by.cancel(errStalled) })
 	defer stall.Stop()
 	post, err := http.NewRequestWithContext(ctx, http.MethodPost, r.Target+"/v1/chat/completions", strings.NewReader(body))
 	if err != nil {
@@ -79,6 +99,7 @@ func (r *run) ask(ctx context.Context, cancel context.CancelCauseFunc, body stri
 	}
 	post.Header.Set("Content-Type", "application/json")
 	post.Header.Set("Accept", "text/event-stream")
+	post.Header.Set(HeaderRequest, strconv.FormatUint(uint64(id), 10))
 	reply, err := r.Client.Do(post)
 	if err != nil {
 		return scale.Served{Outcome: c.unanswered(ctx, fmt.Errorf("no answer: %w", err))}
@@ -88,7 +109,8 @@ func (r *run) ask(ctx context.Context, cancel context.CancelCauseFunc, body stri
 	if ms, err := strconv.ParseFloat(reply.Header.Get(HeaderHeld), 64); err == nil {
 		served.Held = time.Duration(ms * float64(time.Millisecond))
 	}
-	from := watched{reply.Body, stall, r.Stall}
+	by.from = watched{reply.Body, stall, r.Stall}
+	from := by.reader()
 	if reply.StatusCode != http.StatusOK {
 		served.Outcome = c.errorReply(reply, from)
 		return served
