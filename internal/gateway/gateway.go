@@ -122,13 +122,14 @@ func (g *Gateway) prepare() {
 	})
 }
 
+func newDialer() *net.Dialer { return &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second} }
+
 // newTransport returns the upstream side. A connection that an engine closed
 // while it was idle (uvicorn does after 5 s) is found out by the transport,
 // which then tries a new one: outbound marks requests as safe for that.
 func newTransport() *http.Transport {
-	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
 	return &http.Transport{
-		DialContext:            dialer.DialContext,
+		DialContext:            dialLine(newDialer()),
 		MaxIdleConnsPerHost:    1024,
 		IdleConnTimeout:        idleTimeout,
 		DisableCompression:     true,

@@ -44,8 +44,21 @@ type result struct {
 	woke     bool
 }
 
-// attempt sends the request to one replica and relays its reply.
-func (x *exchange) attempt(ctx context.Context, a *attempt) result {
+// attempt sends the request to one replica and relays its reply. One that the
+// client gave up ends when the replica has hung up.
+func (x *exchange) attempt(ctx context.Context, a *attempt) (r result) {
+	var used lines
+	defer func() {
+		if r.outcome == scale.Cancelled {
+			used.leave(lingerFor)
+		} else {
+			used.leave(0)
+		}
+	}()
+	return x.ask(used.watch(ctx), a)
+}
+
+func (x *exchange) ask(ctx context.Context, a *attempt) result {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a.bind(cancel)
@@ -68,6 +81,7 @@ func (x *exchange) attempt(ctx context.Context, a *attempt) result {
 // whether they still live.
 func newCallTransport() *http.Transport {
 	t := newTransport()
+	t.DialContext = newDialer().DialContext // connections are shared
 	t.Protocols = new(http.Protocols)
 	t.Protocols.SetUnencryptedHTTP2(true)
 	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second}

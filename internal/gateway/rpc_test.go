@@ -341,8 +341,9 @@ func TestReplicaOfACallDies(t *testing.T) {
 // A caller that goes away cancels its call at the replica and frees the slot.
 func TestCallerGoesAway(t *testing.T) {
 	r := newRig(t, nil)
-	ended := make(chan struct{}, 1)
+	reached, ended := make(chan struct{}, 1), make(chan struct{}, 1)
 	r.routes(callee(t, func(_ string, stream grpc.ServerStream) error {
+		reached <- struct{}{}
 		<-stream.Context().Done()
 		ended <- struct{}{}
 		return nil
@@ -356,7 +357,7 @@ func TestCallerGoesAway(t *testing.T) {
 	if err := stream.SendMsg(&m); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is at the replica", func() bool { return r.InFlight(modelName, "r0") == 1 })
+	<-reached
 	cancel()
 	<-ended
 	eventually(t, "the slot is free", func() bool { return r.InFlight(modelName, "r0") == 0 })
