@@ -111,6 +111,8 @@ func attainmentRows(o outcome) [][]string {
 		{"within the SLO", report.Share(r.Good, r.Judged), fmt.Sprintf("%d of %d not cancelled", r.Good, r.Judged)},
 		{"worst minute", report.Share(r.Worst.Good, r.Worst.Judged), fmt.Sprintf("from %s, %d of %d", report.Duration(r.Worst.At), r.Worst.Good, r.Worst.Judged)},
 	}
+	requests, tokens := r.Rates()
+	rows = append(rows, []string{"ended well", fmt.Sprintf("%.2f/s", requests), fmt.Sprintf("%.0f output tokens/s", tokens)})
 	for _, m := range o.generator.Models {
 		objective := report.None
 		if m.SLO.Objective > 0 {
@@ -129,14 +131,14 @@ func attainmentRows(o outcome) [][]string {
 }
 
 func timeTable(r load.Report) report.Table {
-	t := report.Table{Head: []string{"", "p50", "p95", "p99", "largest"}}
+	t := report.Table{Head: []string{"", "mean", "p50", "p95", "p99", "largest"}}
 	for _, row := range []struct {
 		name string
 		of   load.Quantiles
 	}{
 		{"time to first token", r.TTFT}, {"time per output token", r.TPOT}, {"whole reply", r.E2E}, {"sent late by", r.Lag},
 	} {
-		t.Rows = append(t.Rows, []string{row.name, report.Latency(row.of.P50), report.Latency(row.of.P95), report.Latency(row.of.P99), report.Latency(row.of.Max)})
+		t.Rows = append(t.Rows, []string{row.name, report.Latency(row.of.Mean), report.Latency(row.of.P50), report.Latency(row.of.P95), report.Latency(row.of.P99), report.Latency(row.of.Max)})
 	}
 	return t
 }

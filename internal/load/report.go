@@ -45,19 +45,20 @@ func (o Outcomes) MarshalJSON() ([]byte, error) {
 	return append(text, '}'), nil
 }
 
-// Quantiles are of one measured time.
+// Quantiles are of one measured time, with its mean.
 type Quantiles struct {
-	P50, P95, P99, Max time.Duration
+	Mean, P50, P95, P99, Max time.Duration
 }
 
 // MarshalJSON writes milliseconds.
 func (q Quantiles) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
-		P50 float64 `json:"p50"`
-		P95 float64 `json:"p95"`
-		P99 float64 `json:"p99"`
-		Max float64 `json:"max"`
-	}{millis(q.P50), millis(q.P95), millis(q.P99), millis(q.Max)})
+		Mean float64 `json:"mean"`
+		P50  float64 `json:"p50"`
+		P95  float64 `json:"p95"`
+		P99  float64 `json:"p99"`
+		Max  float64 `json:"max"`
+	}{millis(q.Mean), millis(q.P50), millis(q.P95), millis(q.P99), millis(q.Max)})
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -88,6 +89,7 @@ type Report struct {
 	Judged   int       // all but those cancelled
 	Woke     int       // waited for a wake from zero
 	Verified int       // replies of which each token was checked
+	Tokens   int       // output tokens of the ok ones, as the server counts them where it says so
 	TTFT     Quantiles // of the ok ones, as are TPOT and E2E
 	TPOT     Quantiles
 	E2E      Quantiles
@@ -102,6 +104,15 @@ type Report struct {
 // Attainment is the share of good requests among the judged; false where
 // there were none.
 func (r Report) Attainment() (float64, bool) { return share(r.Good, r.Judged) }
+
+// Rates are the requests that ended well and their output tokens each second,
+// over the whole run; 0 for a run that took no time.
+func (r Report) Rates() (requests, tokens float64) {
+	if r.Duration <= 0 {
+		return 0, 0
+	}
+	return float64(r.Outcomes[scale.OK]) / r.Duration.Seconds(), float64(r.Tokens) / r.Duration.Seconds()
+}
 
 // KeptUp says whether the machine started requests when they were due.
 func (r Report) KeptUp() bool { return r.Lag.P99 <= MaxLag }
@@ -122,6 +133,7 @@ func (r Report) MarshalJSON() ([]byte, error) {
 		}
 		return &share
 	}
+	requests, tokens := r.Rates()
 	return json.Marshal(struct {
 		Requests    int       `json:"requests"`
 		Outcomes    Outcomes  `json:"outcomes"`
@@ -129,6 +141,9 @@ func (r Report) MarshalJSON() ([]byte, error) {
 		Good        int       `json:"good"`
 		Woke        int       `json:"woke"`
 		Verified    int       `json:"verified"`
+		Tokens      int       `json:"output_tokens"`
+		PerSecond   float64   `json:"requests_per_second"` // ended well
+		TokensPerS  float64   `json:"output_tokens_per_second"`
 		TTFT        Quantiles `json:"ttft"`
 		TPOT        Quantiles `json:"tpot"`
 		E2E         Quantiles `json:"e2e"`
@@ -140,7 +155,8 @@ func (r Report) MarshalJSON() ([]byte, error) {
 		Duration    float64   `json:"duration_s"`
 		Examples    []Example `json:"examples,omitempty"`
 	}{
-		r.Requests, r.Outcomes, orNull(r.Attainment()), r.Good, r.Woke, r.Verified, r.TTFT, r.TPOT, r.E2E,
+		r.Requests, r.Outcomes, orNull(r.Attainment()), r.Good, r.Woke, r.Verified,
+		r.Tokens, requests, tokens, r.TTFT, r.TPOT, r.E2E,
 		orNull(r.Worst.Attainment()), r.Worst.At.Seconds(), r.Worst.Judged,
 		r.Lag, r.KeptUp(), r.Duration.Seconds(), r.Examples,
 	})
@@ -151,6 +167,7 @@ type tally struct {
 	outcomes             Outcomes
 	good, judged         int
 	woke, verified       int
+	tokens               int
 	ttft, tpot, e2e, lag *hdrhistogram.Histogram // microseconds
 	minutes              []Minute
 	over                 overTime
@@ -198,6 +215,7 @@ func (t *tally) add(r result) {
 	if r.verified {
 		t.verified++
 	}
+	t.tokens += r.served.OutputTokens
 	record(t.ttft, r.served.TTFT)
 	record(t.e2e, r.served.Total)
 	if r.served.OutputTokens > 1 {
@@ -228,7 +246,7 @@ func (t *tally) report(took time.Duration) Report {
 	}
 	return Report{
 		Requests: t.outcomes.Sum(), Outcomes: t.outcomes, Good: t.good, Judged: t.judged,
-		Woke: t.woke, Verified: t.verified,
+		Woke: t.woke, Verified: t.verified, Tokens: t.tokens,
 		TTFT: quantiles(t.ttft), TPOT: quantiles(t.tpot), E2E: quantiles(t.e2e), Lag: quantiles(t.lag),
 		Worst: worst, Duration: took, Buckets: t.over.buckets, Width: t.over.width, Examples: t.examples,
 	}
@@ -236,7 +254,8 @@ func (t *tally) report(took time.Duration) Report {
 
 func quantiles(h *hdrhistogram.Histogram) Quantiles {
 	at := func(q float64) time.Duration { return time.Duration(h.ValueAtQuantile(q)) * time.Microsecond }
-	return Quantiles{P50: at(50), P95: at(95), P99: at(99), Max: time.Duration(h.Max()) * time.Microsecond}
+	mean := time.Duration(h.Mean() * float64(time.Microsecond))
+	return Quantiles{Mean: mean, P50: at(50), P95: at(95), P99: at(99), Max: time.Duration(h.Max()) * time.Microsecond}
 }
 
 // Bucket is a span of the run, by the arrivals in it.

@@ -30,11 +30,11 @@ func TestReportJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"requests":6,"outcomes":{"ok":4,"refused":0,"expired":0,"interrupted":0,"failed":0,"cancelled":1,"lost":1,"corrupted":0},` +
-		`"attainment":0.6,"good":3,"woke":0,"verified":4,` +
-		`"ttft":{"p50":100.031,"p95":100.031,"p99":100.031,"max":100.031},"tpot":{"p50":10.007,"p95":10.007,"p99":10.007,"max":10.007},` +
-		`"e2e":{"p50":200.063,"p95":200.063,"p99":200.063,"max":200.063},` +
+		`"attainment":0.6,"good":3,"woke":0,"verified":4,"output_tokens":44,"requests_per_second":0.01904761904761905,"output_tokens_per_second":0.20952380952380953,` +
+		`"ttft":{"mean":100,"p50":100.031,"p95":100.031,"p99":100.031,"max":100.031},"tpot":{"mean":10.004,"p50":10.007,"p95":10.007,"p99":10.007,"max":10.007},` +
+		`"e2e":{"mean":200,"p50":200.063,"p95":200.063,"p99":200.063,"max":200.063},` +
 		`"worst_minute":0.3333333333333333,"worst_minute_at_s":60,"worst_minute_requests":3,` +
-		`"lag_ms":{"p50":2,"p95":2,"p99":2,"max":2},"kept_up":true,"duration_s":210,` +
+		`"lag_ms":{"mean":2,"p50":2,"p95":2,"p99":2,"max":2},"kept_up":true,"duration_s":210,` +
 		`"examples":[{"outcome":"lost","at_s":63,"detail":"why"},{"outcome":"cancelled","at_s":200,"detail":"why"}]}`
 	if d := cmp.Diff(want, string(got)); d != "" {
 		t.Error(d)
