@@ -1,9 +1,9 @@
 """Compares `penstock load` with aiperf on one gateway; compare.sh runs it.
 
 Both replay the same trace, Poisson arrivals of requests of one size, against the
-same fleet at the same time, so that whatever else the machine does falls on both.
-The prompts differ: an engine that has seen a prompt answers the second time from
-its cache.
+same fleet, by turns: ours first in one round and theirs in the next. Figures are means
+over the rounds. The prompts differ each time: an engine that has seen a prompt answers
+the second time from its cache.
 
 The two define their times alike: time to first token from sending to the first
 chunk with content, time per output token from there to the end over the tokens
@@ -11,11 +11,13 @@ after the first, as the server counts them.
 """
 
 import argparse
+import functools
 import json
 import os
 import random
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,8 +33,9 @@ WITHIN = 0.05
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("folder", type=Path, help="of install.sh")
-    parser.add_argument("--requests", type=int, default=240, help="of each generator")
-    parser.add_argument("--rate", type=float, default=2, help="requests per second of each generator")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--requests", type=int, default=100, help="in a round")
+    parser.add_argument("--rate", type=float, default=4, help="requests per second")
     parser.add_argument("--prompt", type=int, default=200, help="tokens")
     parser.add_argument("--tokens", type=int, default=100, help="of the reply")
     parser.add_argument("--seed", type=int, default=1)
@@ -40,18 +43,21 @@ def arguments():
 
 
 def write_load(args, folder):
-    """Writes the trace twice: for penstock load, and as whole requests for aiperf."""
+    """Writes the trace for penstock load and, round by round, as whole requests for aiperf."""
     draw = random.Random(args.seed)
-    at = 0.0
-    with open(folder / "trace.csv", "w") as series, open(folder / "trace.jsonl", "w") as requests:
-        series.write("t_ms,in_tokens,out_tokens\n")
-        for _ in range(args.requests):
-            at += draw.expovariate(args.rate) * 1000
-            words = " ".join("".join(draw.choices(LETTERS, k=3)) for _ in range(args.prompt))
-            series.write(f"{int(at)},{args.prompt},{args.tokens}\n")
-            requests.write(json.dumps({"timestamp": int(at), "payload": {
-                "model": "tiny-chat", "stream": True, "stream_options": {"include_usage": True},
-                "max_tokens": args.tokens, "messages": [{"role": "user", "content": words}]}}) + "\n")
+    arrivals, at = [], 0.0
+    for _ in range(args.requests):
+        at += draw.expovariate(args.rate) * 1000
+        arrivals.append(int(at))
+    lines = [f"{at},{args.prompt},{args.tokens}\n" for at in arrivals]
+    (folder / "trace.csv").write_text("t_ms,in_tokens,out_tokens\n" + "".join(lines))
+    for number in range(args.rounds):
+        with open(folder / f"trace-{number}.jsonl", "w") as requests:
+            for at in arrivals:
+                words = " ".join("".join(draw.choices(LETTERS, k=3)) for _ in range(args.prompt))
+                requests.write(json.dumps({"timestamp": at, "payload": {
+                    "model": "tiny-chat", "stream": True, "stream_options": {"include_usage": True},
+                    "max_tokens": args.tokens, "messages": [{"role": "user", "content": words}]}}) + "\n")
 
 
 def write_tokenizer(folder):
@@ -100,43 +106,62 @@ def model(console):
         return next(m for m in json.load(reply)["models"] if m["name"] == "tiny-chat")
 
 
-def compare(args, folder, penstock, server_log, server):
+def ask_ours(args, folder, gateway, number):
+    """Runs penstock load and returns its report."""
+    return json.loads(subprocess.run(
+        [folder / "penstock", "load", "--trace", folder / "trace.csv", "--target", gateway, "--model", "tiny-chat",
+         "--seed", str(1000 + number), "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True).stdout)
+
+
+def ask_theirs(args, folder, gateway, number):
+    """Runs aiperf and returns its report."""
+    out = folder / f"aiperf-{number}"
+    run = subprocess.run([
+        args.folder / "aiperf" / "bin" / "aiperf", "profile", "-m", "tiny-chat", "--url", gateway,
+        "--endpoint-type", "chat", "--streaming", "--use-server-token-count", "--tokenizer", folder / "tokenizer",
+        "--input-file", folder / f"trace-{number}.jsonl", "--custom-dataset-type", "mooncake_trace", "--fixed-schedule",
+        "--output-artifact-dir", out, "--workers-max", "1", "--record-processors", "1", "--ui", "none",
+    ], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if run.returncode:
+        sys.exit(run.stdout)
+    return json.loads((out / "profile_export_aiperf.json").read_text())
+
+
+def compare(args, folder, server_log):
+    """Runs the rounds and returns how many figures differ too much."""
     said = re.compile(r"gateway  (\S+)/v1.*\n  console  (\S+)")
     gateway, console = wait_for("penstock serve says where it listens", 20, lambda: said.search(server_log.read_text())).groups()
     wait_for("two replicas are ready", 30, lambda: model(console)["replicas"]["ready"] == 2)
-    with open(folder / "aiperf.log", "w") as log:
-        other = subprocess.Popen([
-            args.folder / "aiperf" / "bin" / "aiperf", "profile", "-m", "tiny-chat", "--url", gateway,
-            "--endpoint-type", "chat", "--streaming", "--use-server-token-count", "--tokenizer", folder / "tokenizer",
-            "--input-file", folder / "trace.jsonl", "--custom-dataset-type", "mooncake_trace", "--fixed-schedule",
-            "--output-artifact-dir", folder / "aiperf", "--workers-max", "1", "--record-processors", "1", "--ui", "none",
-        ], stdout=log, stderr=log)
-    wait_for("aiperf begins", 120, lambda: other.poll() is not None or (model(console)["slo"]["good"] or 0) > 0)
-    ours = subprocess.run(
-        [penstock, "load", "--trace", folder / "trace.csv", "--target", gateway, "--model", "tiny-chat", "--seed", str(args.seed), "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True).stdout
-    if other.wait(timeout=300) != 0:
-        sys.exit((folder / "aiperf.log").read_text())
-    theirs = json.loads((folder / "aiperf" / "profile_export_aiperf.json").read_text())
-    return table(json.loads(ours), theirs)
+    ours, theirs = [], []
+    for number in range(args.rounds):
+        turns = [(ask_ours, ours), (ask_theirs, theirs)]
+        for ask, reports in turns if number % 2 == 0 else reversed(turns):
+            reports.append(ask(args, folder, gateway, number))
+    return table(ours, theirs)
 
 
 def table(ours, theirs):
     """Prints the figures side by side and returns how many differ too much."""
+    def our(*path):
+        return statistics.mean(functools.reduce(lambda part, key: part[key], path, report) for report in ours)
+
+    def their(name, key="avg"):
+        return statistics.mean(report[name][key] for report in theirs)
+
     rows = [
-        ("requests that ended well", ours["outcomes"]["ok"], theirs["request_count"]["avg"], True),
-        ("output tokens", ours["output_tokens"], theirs["total_output_tokens"]["avg"], True),
-        ("requests/s", ours["requests_per_second"], theirs["request_throughput"]["avg"], True),
-        ("output tokens/s", ours["output_tokens_per_second"], theirs["output_token_throughput"]["avg"], True),
+        ("requests that ended well", our("outcomes", "ok"), their("request_count"), True),
+        ("output tokens", our("output_tokens"), their("total_output_tokens"), True),
+        ("requests/s", our("requests_per_second"), their("request_throughput"), True),
+        ("output tokens/s", our("output_tokens_per_second"), their("output_token_throughput"), True),
     ]
-    for name, our, their in (
+    for name, we, they in (
         ("time to first token", "ttft", "time_to_first_token"),
         ("time per output token", "tpot", "inter_token_latency"),
         ("whole reply", "e2e", "request_latency"),
     ):
         for what, key in (("mean", "avg"), ("p50", "p50"), ("p95", "p95"), ("p99", "p99")):
             # A tail of a few requests is another one in each run.
-            rows.append((f"{name}, {what}, ms", ours[our][what], theirs[their][key], what in ("mean", "p50")))
+            rows.append((f"{name}, {what}, ms", our(we, what), their(they, key), what in ("mean", "p50")))
     print(f"{'':32}{'penstock load':>14}{'aiperf':>12}{'difference':>12}")
     wrong = 0
     for name, a, b, judged in rows:
@@ -164,7 +189,7 @@ def main():
         with open(server_log, "w") as log:
             server = subprocess.Popen([penstock, "serve", "-f", config], env=environ, stderr=log)
         try:
-            wrong = compare(args, folder, penstock, server_log, server)
+            wrong = compare(args, folder, server_log)
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(timeout=90)

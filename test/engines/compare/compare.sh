@@ -1,8 +1,9 @@
 #!/bin/sh
 # Holds the figures of `penstock load` against those of an independent load
-# generator, aiperf, on the same load at the same time: one gateway, two replicas
-# of llama.cpp's server, and prints both. It takes some three minutes and wants a
-# machine with little else to do. Exits with 1 where they differ by more than 5 %.
+# generator, aiperf, on the same load by turns: one gateway, two replicas of
+# llama.cpp's server. Prints both, and exits with 1 where they differ by more than
+# 5 %. It takes some five minutes and wants a machine with nothing else to do; as
+# root, `chrt --rr 1` before it puts it ahead of what else there is.
 #
 #   test/engines/compare/compare.sh [--requests N] [--rate N] …    # --help has all
 #
