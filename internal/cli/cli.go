@@ -23,6 +23,7 @@ type commands struct {
 	Demo     demoCmd     `cmd:"" help:"Watch a spike being served on this machine, in two minutes."`
 	Serve    serveCmd    `cmd:"" help:"Serve the models of a configuration file on this machine."`
 	Status   statusCmd   `cmd:"" help:"Show how every model does."`
+	Top      topCmd      `cmd:"" help:"Watch the fleet in the terminal."`
 	Explain  explainCmd  `cmd:"" help:"Say why a model has the replicas it has, now or at a past moment."`
 	Load     loadCmd     `cmd:"" help:"Replay a series of requests against a server and verify every reply."`
 	Simulate simulateCmd `cmd:"" help:"Show what one's own traffic would cost under Penstock and under other policies."`

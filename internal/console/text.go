@@ -401,7 +401,9 @@ func (e Explanation) rules() string {
 
 // wrap breaks text at blanks so that lines stay within width; the second and
 // later lines begin with indent. The text's own leading blanks stay.
-func wrap(text, indent string) string {
+func wrap(text, indent string) string { return wrapTo(text, indent, width) }
+
+func wrapTo(text, indent string, width int) string {
 	body := strings.TrimLeft(text, " ")
 	line := text[:len(text)-len(body)]
 	var b strings.Builder
