@@ -16,13 +16,14 @@ type collector struct {
 // fleetMetrics are the metrics of a collector. What is unknown is absent and
 // not zero.
 type fleetMetrics struct {
-	replicas, desired, cost, spent, budget, tick *prometheus.Desc
+	replicas, desired, batch, cost, spent, budget, tick *prometheus.Desc
 }
 
 func metrics() fleetMetrics {
 	return fleetMetrics{
 		replicas: prometheus.NewDesc("penstock_replicas", "Replicas by phase.", []string{"model", "variant", "phase"}, nil),
 		desired:  prometheus.NewDesc("penstock_desired_replicas", "Replicas that the plan wants.", []string{"model", "variant"}, nil),
+		batch:    prometheus.NewDesc("penstock_batch_limit", "Requests that one replica may be filled to (B*).", []string{"model", "variant"}, nil),
 		cost:     prometheus.NewDesc("penstock_cost_dollars_per_hour", "What the living replicas that have a price cost.", []string{"model"}, nil),
 		spent:    prometheus.NewDesc("penstock_cost_dollars", "What replicas have cost so far, by what they did; a gauge, since what a replica was found to have done moves between usages.", []string{"model", "usage"}, nil),
 		budget:   prometheus.NewDesc("penstock_error_budget_remaining", "Share of the error budget that is left over the SLO's window; below 0 when overdrawn.", []string{"model"}, nil),
@@ -33,7 +34,7 @@ func metrics() fleetMetrics {
 // Describe implements prometheus.Collector.
 func (collector) Describe(out chan<- *prometheus.Desc) {
 	m := metrics()
-	for _, d := range []*prometheus.Desc{m.replicas, m.desired, m.cost, m.spent, m.budget, m.tick} {
+	for _, d := range []*prometheus.Desc{m.replicas, m.desired, m.batch, m.cost, m.spent, m.budget, m.tick} {
 		out <- d
 	}
 }
@@ -59,6 +60,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 			gauge(m.replicas, float64(t.Replicas.Ready), name, variant, scale.Ready.String())
 			gauge(m.replicas, float64(t.Replicas.Draining), name, variant, scale.Draining.String())
 			gauge(m.desired, float64(t.Replicas.Want), name, variant)
+			gauge(m.batch, float64(t.BatchLimit), name, variant)
 		}
 		cost := costs[name].cost()
 		gauge(m.cost, cost.PerHour, name)
