@@ -31,6 +31,7 @@ type commands struct {
 	Bench    benchCmd    `cmd:"" help:"Run a benchmark."`
 	Emulate  emulateCmd  `cmd:"" help:"Run an emulated model server, for machines without GPUs."`
 	Validate validateCmd `cmd:"" help:"Check a configuration file and show what it comes to."`
+	Signals  signalsCmd  `cmd:"" help:"Show what is understood of a model server's metrics."`
 	Schema   schemaCmd   `cmd:"" help:"Print the JSON Schema of the configuration file."`
 	Key      keyCmd      `cmd:"" help:"Make an API key for a tenant."`
 	Notice   noticeCmd   `cmd:"" help:"Tell a running penstock that a replica will be taken away."`

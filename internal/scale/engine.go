@@ -65,6 +65,18 @@ func (s Signal) Unit() string {
 	return ""
 }
 
+// Counts says whether the signal is counted since its server began, so that only
+// its increase says something of now.
+func (s Signal) Counts() bool {
+	switch s {
+	case SignalPreemptions, SignalFinished, SignalFailed, SignalPromptTokens, SignalOutputTokens:
+		return true
+	case SignalRunning, SignalWaiting, SignalKVCacheUsage, SignalTTFT, SignalTPOT, SignalEndToEnd, SignalQueueTime,
+		SignalGPUUsage, SignalGPUMemoryUsed, SignalGPUMemoryTotal, SignalAsleep:
+	}
+	return false
+}
+
 // Timing is how long something took, over the time between two readings of a
 // server's metrics. The zero Timing was never measured.
 type Timing struct {

@@ -22,6 +22,24 @@ const (
 	OfDevices                  // the accelerators of a machine, whoever uses them
 )
 
+// String is the scope in words.
+func (s Scope) String() string {
+	switch s {
+	case OfReplica:
+		return "one replica"
+	case OfNode:
+		return "all replicas of a node"
+	case OfPool:
+		return "a pool of replicas"
+	case OfDevices:
+		return "accelerators"
+	}
+	return "nothing"
+}
+
+// MarshalText encodes the scope in words.
+func (s Scope) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
 // dialects is the dialect list, in the order in which they are tried. Those
 // whose names have no prefix come last.
 func dialects() []dialect {
