@@ -116,7 +116,7 @@ func TestSignalsOverATimeShowsWhatCameBetween(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	out, errs, code := hear(t, "", strings.TrimPrefix(server.URL, "http://"), "--over", "100ms")
-	if code != 0 || !strings.Contains(out, "1000 tokens/s") || !strings.Contains(out, "mean 3 s of 1 ") {
+	if code != 0 || !strings.Contains(out, "1000 tokens/s") || !strings.Contains(out, "mean 3 s of 1\n") {
 		t.Errorf("exit code %d, %s%s", code, out, errs)
 	}
 }

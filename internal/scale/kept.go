@@ -22,6 +22,11 @@ func (s Snapshot) Kept() Snapshot {
 	for i := range s.Models {
 		m := &s.Models[i]
 		m.Demand = m.Demand.kept()
+		m.Signals = slices.Clone(m.Signals)
+		for j := range m.Signals {
+			f := &m.Signals[j]
+			f.Name, f.At = strings.ToValidUTF8(f.Name, "�"), f.At.Round(0)
+		}
 		m.LastFailure = strings.ToValidUTF8(m.LastFailure, "�")
 		m.Replicas = slices.Clone(m.Replicas)
 		for j := range m.Replicas {
@@ -53,6 +58,10 @@ func (l Load) kept() Load {
 		o.At = o.At.Round(0)
 	}
 	l.KVCacheUsage, l.Busy = l.KVCacheUsage.kept(), l.Busy.kept()
+	l.Engine.Name = strings.ToValidUTF8(l.Engine.Name, "�")
+	for _, t := range []*Timing{&l.Engine.TTFT, &l.Engine.TPOT, &l.Engine.EndToEnd} {
+		*t = Timing{At: t.At.Round(0), Count: t.Count, Mean: rounded(t.Mean), Median: rounded(t.Median), P95: rounded(t.P95)}
+	}
 	n := &l.Latency
 	n.At = n.At.Round(0)
 	n.Concurrency, n.PromptTokens, n.OutputTokens = rounded(n.Concurrency), rounded(n.PromptTokens), rounded(n.OutputTokens)
