@@ -26,8 +26,11 @@ func TestANewKeyComesWithItsLineForTheFile(t *testing.T) {
 	}
 	file := tenantFile("[" + line[1] + "]")
 	c, err := config.Parse("p.yaml", []byte(file))
-	if err != nil || c.Tenants[0].Keys[0].String() != line[1] {
-		t.Errorf("%+v, %v", c.Tenants, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tenants, err := c.ReadKeys(); err != nil || tenants[0].Keys[0].String() != line[1] {
+		t.Errorf("%+v, %v", tenants, err)
 	}
 
 	out.Reset()

@@ -90,6 +90,10 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 	if err != nil {
 		return usageError{err}
 	}
+	tenants, err := c.ReadKeys()
+	if err != nil {
+		return usageError{err}
+	}
 	access, err := m.accessLog(ctx)
 	if err != nil {
 		return err
@@ -99,7 +103,7 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 	m.gateway = &gateway.Gateway{
 		Models: c.Models,
 		Limits: gateway.Limits{MaxHeld: c.Server.MaxHeld, MaxHeldBytes: c.Server.MaxHeldBytes, MaxBody: c.Server.MaxBody},
-		Wake:   func(string) { m.wake() }, Tenants: c.Tenants, Registerer: registry, Logger: m.logger, AccessLog: access,
+		Wake:   func(string) { m.wake() }, Tenants: tenants, Registerer: registry, Logger: m.logger, AccessLog: access,
 	}
 	if pair := c.Server.TLS; pair != (config.TLS{}) {
 		m.gateway.Certificate = &gateway.Certificate{CertFile: pair.CertFile, KeyFile: pair.KeyFile, Logger: m.logger}

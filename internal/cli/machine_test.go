@@ -26,6 +26,9 @@ import (
 // TestMain lets the test binary stand in for penstock: replicas, their guards
 // and whole servers are processes of it.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "leaky" {
+		os.Exit(leakyEngine(os.Args[2:]))
+	}
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		context.AfterFunc(ctx, stop) // as in cmd/penstock
@@ -288,14 +291,14 @@ func TestKilledPenstockLeavesNoOrphanAndResumes(t *testing.T) {
 
 // startServer runs `penstock serve` as a process and returns it with the
 // gateway's URL.
-func startServer(t *testing.T, file string) (*exec.Cmd, string) {
+func startServer(t *testing.T, file string, flags ...string) (*exec.Cmd, string) {
 	t.Helper()
 	log := &lockedBuffer{}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, "serve", "-f", file)
+	cmd := exec.Command(self, append([]string{"serve", "-f", file}, flags...)...)
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

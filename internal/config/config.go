@@ -27,7 +27,7 @@ type Config struct {
 	Fleet scale.FleetPolicy
 	// Tenants are those who may ask, in the order of the file; none means that
 	// nobody is told apart. They are no part of Fleet, which is journalled.
-	Tenants []scale.Tenant
+	Tenants []Tenant
 	// Figures says where the models' business signals are read, by model and name.
 	Figures []Figure
 	// Offerings are the accelerators that variants use or the server declares,

@@ -243,7 +243,7 @@ func (f *file) checkServer() Server {
 	if s.AccessLog = orDefault(spec.AccessLog, AccessLogNone); s.AccessLog != AccessLogNone && s.AccessLog != AccessLogStderr {
 		s.AccessLog = within(filepath.Dir(f.absolute), s.AccessLog)
 	}
-	o.checkListen("spec.listen", s.Listen, f.keyed())
+	f.checkListen("spec.listen", s.Listen)
 	if open := o.checkAddress("spec.console", s.Console); open || spec.ConsoleTokenFile != "" {
 		s.ConsoleToken = filepath.Join(s.StateDir, "console.token")
 		if spec.ConsoleTokenFile != "" {
@@ -279,8 +279,9 @@ func (f *file) checkTLS(t TLS) TLS {
 
 // checkListen refuses an address that is none, and one that other machines
 // reach though no key is needed, unless that is said to be wanted.
-func (o serverObject) checkListen(path, address string, keyed bool) {
-	if o.checkAddress(path, address) && !keyed && !o.Spec.InsecureListen {
+func (f *file) checkListen(path, address string) {
+	o := f.server
+	if o.checkAddress(path, address) && !f.keyed() && !o.Spec.InsecureListen {
 		o.fault(path, "is %q, which other machines can reach, and there are no API keys: whoever reaches it may use the models. Give tenants keys (FleetPolicy spec.tenants; penstock key new makes one), use 127.0.0.1, or set spec.insecureListen: true.", address)
 	}
 }

@@ -26,6 +26,81 @@ const (
 
 var tenantNamePattern = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9_.]{0,62}$`)
 
+// Tenant is a tenant as the file has it: its keys are not read yet, since only
+// who serves needs them.
+type Tenant struct {
+	scale.Tenant // without Keys
+	References   []Reference
+}
+
+// Reference is where a file refers to an API key.
+type Reference struct {
+	At Fault // without Text
+	To v1alpha1.KeyReference
+}
+
+// ReadKeys returns the tenants with the digests of their keys, which it reads
+// from where they are. Its error is FaultsError.
+func (c Config) ReadKeys() ([]scale.Tenant, error) {
+	var (
+		all    []scale.Tenant
+		faults FaultsError
+	)
+	claimed := map[scale.KeyDigest]string{} // by whom
+	for _, written := range c.Tenants {
+		t := written.Tenant
+		for _, r := range written.References {
+			digests, err := r.read(filepath.Dir(c.File))
+			for _, d := range digests {
+				if by, taken := claimed[d]; taken {
+					err = fmt.Errorf("is a key that %s has already. A key belongs to one tenant, and is named once", by)
+				}
+				claimed[d] = t.Name
+			}
+			if err != nil {
+				fault := r.At
+				fault.Text = err.Error() + "."
+				faults = append(faults, fault)
+			}
+			t.Keys = append(t.Keys, digests...)
+		}
+		all = append(all, t)
+	}
+	if len(faults) > 0 {
+		return nil, faults.inOrder()
+	}
+	return all, nil
+}
+
+// read returns the digests of the keys that the reference leads to.
+func (r Reference) read(beside string) ([]scale.KeyDigest, error) {
+	kind, rest, _ := strings.Cut(string(r.To), ":")
+	var keys []string
+	switch kind {
+	case "sha256":
+		var d scale.KeyDigest
+		_, err := hex.Decode(d[:], []byte(rest))
+		return []scale.KeyDigest{d}, err
+	case "env":
+		if keys = []string{os.Getenv(rest)}; keys[0] == "" {
+			return nil, fmt.Errorf("names the variable %s of the environment, which is not set", rest)
+		}
+	default:
+		var err error
+		if keys, err = readKeys(within(beside, rest)); err != nil {
+			return nil, fmt.Errorf("could not be read: %w", err)
+		}
+	}
+	var digests []scale.KeyDigest
+	for _, key := range keys {
+		if len(key) < shortestKey || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+			return nil, fmt.Errorf("refers to a key of %d characters. A key has %d or more, all of them printable ASCII without blanks: take one that `penstock key new` makes", len(key), shortestKey)
+		}
+		digests = append(digests, sha256.Sum256([]byte(key)))
+	}
+	return digests, nil
+}
+
 // keyed says whether requests need a key.
 func (f *file) keyed() bool {
 	for _, p := range f.fleets {
@@ -52,21 +127,20 @@ func (f *file) keyVariables() []string {
 }
 
 // checkTenants turns the tenants of the FleetPolicy into values.
-func (f *file) checkTenants(models []scale.Model) []scale.Tenant {
-	var all []scale.Tenant
+func (f *file) checkTenants(models []scale.Model) []Tenant {
+	var all []Tenant
 	names := map[string]bool{}
-	claimed := map[scale.KeyDigest]string{} // by whom
 	for _, p := range f.fleets {
 		if len(p.Spec.Tenants) == 0 && p.has("spec.tenants") {
 			p.fault("spec.tenants", "is empty: it would ask for keys that nobody has. Name a tenant, or leave it out.")
 		}
 		for i, written := range p.Spec.Tenants {
 			at := fmt.Sprintf("spec.tenants[%d]", i)
-			t := scale.Tenant{
+			t := Tenant{Tenant: scale.Tenant{
 				Name: written.Name, Owner: scale.Owner{BusinessUnit: written.BusinessUnit}, Priority: int(written.Priority),
 				Weight: p.atLeastOne(join(at, "weight"), int(written.Weight), 1),
 				Models: p.checkTenantModels(written.Models, join(at, "models"), models), Limits: p.checkTenantLimits(written.Limits, join(at, "limits")),
-			}
+			}}
 			switch {
 			case t.Name == "" && !p.has(join(at, "name")): // noted as missing
 			case t.Name == "other" || !tenantNamePattern.MatchString(t.Name):
@@ -75,62 +149,17 @@ func (f *file) checkTenants(models []scale.Model) []scale.Tenant {
 				p.fault(join(at, "name"), "is %q again: each tenant needs a name of its own.", t.Name)
 			}
 			names[t.Name] = true
-			t.Keys = f.checkKeys(p.object, written.Keys, join(at, "keys"))
-			for _, digest := range t.Keys {
-				if by, taken := claimed[digest]; taken {
-					p.fault(join(at, "keys"), "holds a key that %s has already. A key belongs to one tenant, and is named once.", by)
-				}
-				claimed[digest] = t.Name
+			if len(written.Keys) == 0 && p.has(join(at, "keys")) {
+				p.fault(join(at, "keys"), "is empty: a tenant is known by a key. `penstock key new` makes one.")
+			}
+			for i, key := range written.Keys {
+				place := fmt.Sprintf("%s.keys[%d]", at, i)
+				t.References = append(t.References, Reference{At: Fault{File: f.path, Line: p.lines[place], Path: place}, To: key})
 			}
 			all = append(all, t)
 		}
 	}
 	return all
-}
-
-// checkKeys resolves references to keys into digests.
-func (f *file) checkKeys(o *object, keys []v1alpha1.KeyReference, path string) []scale.KeyDigest {
-	if len(keys) == 0 && o.has(path) {
-		o.fault(path, "is empty: a tenant is known by a key. `penstock key new` makes one.")
-	}
-	var digests []scale.KeyDigest
-	for i, key := range keys {
-		at := fmt.Sprintf("%s[%d]", path, i)
-		kind, rest, _ := strings.Cut(string(key), ":")
-		switch kind {
-		case "sha256":
-			var d scale.KeyDigest
-			_, _ = hex.Decode(d[:], []byte(rest)) // its form was checked
-			digests = append(digests, d)
-		case "env":
-			text := os.Getenv(rest)
-			if text == "" {
-				o.fault(at, "names the variable %s of the environment, which is not set.", rest)
-				continue
-			}
-			digests = append(digests, o.digest(at, text)...)
-		case "file":
-			lines, err := readKeys(within(filepath.Dir(f.absolute), rest))
-			if err != nil {
-				o.fault(at, "could not be read: %v.", err)
-				continue
-			}
-			for _, line := range lines {
-				digests = append(digests, o.digest(at, line)...)
-			}
-		}
-	}
-	return digests
-}
-
-// digest returns the digest of one key, none for one that is weak. The fault
-// does not say the key.
-func (o *object) digest(path, key string) []scale.KeyDigest {
-	if len(key) < shortestKey || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		o.fault(path, "refers to a key of %d characters. A key has %d or more, all of them printable ASCII without blanks: take one that `penstock key new` makes.", len(key), shortestKey)
-		return nil
-	}
-	return []scale.KeyDigest{sha256.Sum256([]byte(key))}
 }
 
 // readKeys reads a file of keys, one a line; empty lines and those that begin

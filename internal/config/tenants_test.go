@@ -37,7 +37,7 @@ func TestTenantFaultsSayWhereAndWhat(t *testing.T) {
 		"a name twice":         {"  - {name: a, keys: ['" + digestA + "']}\n  - {name: a, keys: ['" + digestB + "']}", `p.yaml:22 spec.tenants[1].name is "a" again: each tenant needs a name of its own.`},
 		"a name of metrics":    {"  - {name: other, keys: ['" + digestA + "']}", `p.yaml:21 spec.tenants[0].name is "other". Use letters, digits, dashes, dots and underscores, and not the word other.`},
 		"a name with a blank":  {"  - {name: a b, keys: ['" + digestA + "']}", `p.yaml:21 spec.tenants[0].name is "a b". Use letters, digits, dashes, dots and underscores, and not the word other.`},
-		"a key of two":         {"  - {name: a, keys: ['" + digestA + "']}\n  - {name: b, keys: ['" + digestA + "']}", "p.yaml:22 spec.tenants[1].keys holds a key that a has already. A key belongs to one tenant, and is named once."},
+		"a key of two":         {"  - {name: a, keys: ['" + digestA + "']}\n  - {name: b, keys: ['" + digestA + "']}", "p.yaml:22 spec.tenants[1].keys[0] is a key that a has already. A key belongs to one tenant, and is named once."},
 		"an unknown model":     {"  - {name: a, keys: ['" + digestA + "'], models: [org/chatt]}", `p.yaml:21 spec.tenants[0].models[0] is "org/chatt", which is no model of this file. Did you mean org/chat?`},
 		"no model":             {"  - {name: a, keys: ['" + digestA + "'], models: []}", "p.yaml:21 spec.tenants[0].models is empty: the tenant could use nothing. Name a model, or leave it out for all."},
 		"a limit of none":      {"  - {name: a, keys: ['" + digestA + "'], limits: {maxInFlight: 0}}", "p.yaml:21 spec.tenants[0].limits.maxInFlight is 0. Set it above 0, or leave it out for no limit."},
@@ -47,7 +47,10 @@ func TestTenantFaultsSayWhereAndWhat(t *testing.T) {
 		"a mapping for a list": {"  - {name: a, keys: {x: " + goodKey + "}}", "p.yaml:21 spec.tenants[0].keys is no list, where a list is wanted."},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Parse("p.yaml", []byte(fleet(c.tenants)))
+			loaded, err := Parse("p.yaml", []byte(fleet(c.tenants)))
+			if err == nil {
+				_, err = loaded.ReadKeys()
+			}
 			if !slices.ContainsFunc(FaultsOf(err), func(f Fault) bool { return f.String() == c.want }) {
 				t.Errorf("got\n%v\nwant among them\n%s", err, c.want)
 			}
@@ -76,8 +79,12 @@ func TestKeysAreReadFromWhereTheyAre(t *testing.T) {
 	for _, key := range []string{goodKey, second, third} {
 		want = append(want, sha256.Sum256([]byte(key)))
 	}
-	if diff := cmp.Diff(want, c.Tenants[0].Keys[:3]); diff != "" || c.Tenants[0].Keys[3].String() != digestA {
-		t.Errorf("%s %v", diff, c.Tenants[0].Keys)
+	tenants, err := c.ReadKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, tenants[0].Keys[:3]); diff != "" || tenants[0].Keys[3].String() != digestA {
+		t.Errorf("%s %v", diff, tenants[0].Keys)
 	}
 	if !slices.Equal(c.Tenants[0].Models, []string{"org/chat"}) {
 		t.Errorf("models %v", c.Tenants[0].Models)
@@ -87,7 +94,7 @@ func TestKeysAreReadFromWhereTheyAre(t *testing.T) {
 			t.Errorf("replicas inherit all but %q", run.Without)
 		}
 	}
-	if text := fmt.Sprintf("%+v", c); strings.Contains(text, "SECRET") {
+	if text := fmt.Sprintf("%+v %+v", c, tenants); strings.Contains(text, "SECRET") {
 		t.Errorf("a key stayed: %s", text)
 	}
 	if !strings.Contains(fleet(""), "tenants") || c.Fleet.Limits != (scale.Limits{}) {

@@ -168,12 +168,12 @@ func ownedBy(ctx context.Context, client *http.Client, address, model string) (s
 	}
 	reply, err := client.Do(request)
 	if err != nil {
-		return "", fmt.Errorf("ask %s for its models: %w", address, err)
+		return "", fmt.Errorf("ask %s for its models: %w", address, foreign(err))
 	}
 	defer reply.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(reply.Body, maxModelsBody))
 	if err != nil {
-		return "", fmt.Errorf("read the models of %s: %w", address, err)
+		return "", fmt.Errorf("read the models of %s: %w", address, foreign(err))
 	}
 	var list struct {
 		Data []struct {
@@ -182,7 +182,7 @@ func ownedBy(ctx context.Context, client *http.Client, address, model string) (s
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(body, &list); err != nil {
-		return "", fmt.Errorf("decode the models of %s: %w", address, err)
+		return "", fmt.Errorf("decode the models of %s: %w", address, errNoList) // and no word of what it sent
 	}
 	for _, m := range list.Data {
 		if m.ID == model && usableID(m.OwnedBy) {
@@ -191,6 +191,9 @@ func ownedBy(ctx context.Context, client *http.Client, address, model string) (s
 	}
 	return "", fmt.Errorf("read the models of %s: %w", address, errNotListed)
 }
+
+// errNoList says that a replica answers with something else.
+var errNoList = errors.New("they are no list")
 
 // errNotListed says that a replica does not list the model that it serves.
 var errNotListed = errors.New("the model is not among them")

@@ -108,7 +108,7 @@ func why(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	return err
+	return foreign(err)
 }
 
 // unanswered says what a failure before the first byte of a reply means.
@@ -254,7 +254,7 @@ func (y *relay) first(into []byte) (int, error) {
 func (y *relay) next(into []byte) (int, error) {
 	for {
 		if n, err := y.reply.Body.Read(into); n > 0 || err != nil {
-			return n, err
+			return n, foreign(err)
 		}
 	}
 }

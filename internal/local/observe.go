@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/penstock/penstock/internal/scale"
@@ -95,12 +96,13 @@ func (f *fleet) sampled(ctx context.Context, m *member, e event) {
 	before := known.sample
 	known.sample = s
 	log := f.world.Logger.With("replica", m.ID)
+	path, _, _ := strings.Cut(e.path, "?") // a query may hold a token
 	switch {
 	case s.Engine == before.Engine && !before.At.IsZero():
 	case s.Engine == "":
-		log.WarnContext(ctx, "engine metrics not understood", "path", e.path)
+		log.WarnContext(ctx, "engine metrics not understood", "path", path)
 	case s.Scope != signals.OfReplica && s.Scope != signals.OfNode:
-		log.WarnContext(ctx, "metrics are of no replica", "engine", s.Engine, "path", e.path)
+		log.WarnContext(ctx, "metrics are of no replica", "engine", s.Engine, "path", path)
 	default:
 		log.InfoContext(ctx, "engine metrics understood", "engine", s.Engine)
 	}

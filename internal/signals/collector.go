@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"sync"
@@ -223,7 +224,7 @@ func (c *Collector) load(ctx context.Context, address string, into *bytes.Buffer
 		return time.Time{}, fmt.Errorf("status %d", resp.StatusCode)
 	}
 	if _, err := into.ReadFrom(io.LimitReader(resp.Body, maxBody+1)); err != nil {
-		return time.Time{}, fmt.Errorf("read body: %w", err)
+		return time.Time{}, fmt.Errorf("read body: %w", withoutURL(err))
 	}
 	if into.Len() > maxBody {
 		return time.Time{}, errTooLarge
@@ -245,10 +246,23 @@ func (c *Collector) Ask(ctx context.Context, address string) (Exposition, error)
 	return Exposition{}, fmt.Errorf("scrape %s: %w", redacted(address), err)
 }
 
-// withoutURL is an error of a client without the URL, which is told once.
+// errNotHTTP stands for an error of net/http that quotes what was sent, which
+// is nothing for a log.
+var errNotHTTP = errors.New("what it sent is no valid HTTP")
+
+// withoutURL is an error of a client without the URL, which is told once, and
+// without what the server sent.
 func withoutURL(err error) error {
 	if inner, ok := errors.AsType[*url.Error](err); ok {
-		return inner.Err
+		err = inner.Err
 	}
-	return err
+	if _, network := errors.AsType[*net.OpError](err); network {
+		return err
+	}
+	for _, plain := range []error{io.EOF, io.ErrUnexpectedEOF, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, plain) {
+			return err
+		}
+	}
+	return errNotHTTP
 }

@@ -223,6 +223,9 @@ func redacted(text string) string {
 	if err != nil {
 		return "a URL that can not be read"
 	}
+	if u.RawQuery != "" {
+		u.RawQuery = "…"
+	}
 	return u.Redacted()
 }
 
