@@ -123,8 +123,9 @@ func (m *meter) keep(p []byte) {
 
 // tokens returns the output tokens: as the engine counts them where it says
 // so, else one per event. Chat streams begin with an event that has none.
+// predicted_n is llama.cpp's count, which it gives without being asked to.
 func (m *meter) tokens() int {
-	for _, key := range []string{`"completion_tokens"`, `"output_tokens"`} {
+	for _, key := range []string{`"completion_tokens"`, `"output_tokens"`, `"predicted_n"`} {
 		if n, ok := numberAfter(m.tail, key); ok {
 			return n
 		}

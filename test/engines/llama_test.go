@@ -22,7 +22,7 @@ const chat = "tiny-chat"
 func llamaCases() []engineCase {
 	return []engineCase{
 		{"llama boots from zero on the first request and answers it", llamaBoots},
-		{"llama streams chat and completions whole, each token checked", llamaStreams},
+		{"llama streams chat, completions and responses whole, each token checked", llamaStreams},
 		{"llama batches the streams of one replica", llamaBatches},
 		{"llama scales from 0 to 3 and back to 0 under load, none lost", llamaScales},
 		{"llama killed in the middle of a stream ends it with an error event", llamaKilled},
@@ -71,6 +71,12 @@ func llamaStreams(on stage) {
 				t.Errorf("%d pieces for %d tokens", a.pieces, size.tokens)
 			}
 		}
+	}
+	said := prompt(5)
+	status, text := exchange(t, http.MethodPost, s.gateway+"/v1/responses",
+		fmt.Sprintf(`{"model":"tiny-chat","stream":true,"max_output_tokens":20,"input":%q}`, said))
+	if status != http.StatusOK || !strings.Contains(text, "event: response.completed\n") || !strings.Contains(text, fmt.Sprintf(`"text":%q`, reply(said, 20))) {
+		t.Errorf("/v1/responses: %d\n%s", status, text)
 	}
 }
 

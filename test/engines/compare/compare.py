@@ -142,17 +142,11 @@ def compare(args, folder, server_log):
 
 def table(ours, theirs):
     """Prints the figures side by side and returns how many differ too much."""
-    def our(*path):
-        return statistics.mean(functools.reduce(lambda part, key: part[key], path, report) for report in ours)
-
-    def their(name, key="avg"):
-        return statistics.mean(report[name][key] for report in theirs)
-
     rows = [
-        ("requests that ended well", our("outcomes", "ok"), their("request_count"), True),
-        ("output tokens", our("output_tokens"), their("total_output_tokens"), True),
-        ("requests/s", our("requests_per_second"), their("request_throughput"), True),
-        ("output tokens/s", our("output_tokens_per_second"), their("output_token_throughput"), True),
+        ("requests that ended well", ("outcomes", "ok"), ("request_count", "avg"), True),
+        ("output tokens", ("output_tokens",), ("total_output_tokens", "avg"), True),
+        ("requests/s", ("requests_per_second",), ("request_throughput", "avg"), True),
+        ("output tokens/s", ("output_tokens_per_second",), ("output_token_throughput", "avg"), True),
     ]
     for name, we, they in (
         ("time to first token", "ttft", "time_to_first_token"),
@@ -161,15 +155,23 @@ def table(ours, theirs):
     ):
         for what, key in (("mean", "avg"), ("p50", "p50"), ("p95", "p95"), ("p99", "p99")):
             # A tail of a few requests is another one in each run.
-            rows.append((f"{name}, {what}, ms", our(we, what), their(they, key), what in ("mean", "p50")))
-    print(f"{'':32}{'penstock load':>14}{'aiperf':>12}{'difference':>12}")
+            rows.append((f"{name}, {what}, ms", (we, what), (they, key), what in ("mean", "p50")))
+    print(f"{'':32}{'penstock load':>14}{'aiperf':>12}{'difference':>13}{'± of rounds':>13}")
     wrong = 0
-    for name, a, b, judged in rows:
-        difference = a / b - 1
+    for name, we, they, judged in rows:
+        pairs = [(at(a, we), at(b, they)) for a, b in zip(ours, theirs)]
+        our, their = (statistics.mean(side) for side in zip(*pairs))
+        difference = our / their - 1
+        error = statistics.stdev(a / b for a, b in pairs) / len(pairs) ** 0.5 if len(pairs) > 1 else float("nan")
         far = judged and abs(difference) > WITHIN
         wrong += far
-        print(f"{name:32}{a:14.3f}{b:12.3f}{100 * difference:+10.1f} %{'  more than 5 %' if far else '' if judged else '  not judged'}")
+        note = "  more than 5 %" if far else "" if judged else "  not judged"
+        print(f"{name:32}{our:14.3f}{their:12.3f}{100 * difference:+11.1f} %{100 * error:11.1f} %{note}")
     return wrong
+
+
+def at(report, path):
+    return functools.reduce(lambda part, key: part[key], path, report)
 
 
 def main():
