@@ -55,6 +55,7 @@ var house = []layer{
 var grants = map[string][]string{
 	"internal/control":  {"internal/ledger"},    // what a tick cost is journalled with it
 	"internal/gateway":  {"internal/admission"}, // the gateway is admission with sockets
+	"internal/lease":    {"internal/admission"}, // shares are admission's, over HTTP
 	"internal/emulator": {"internal/engine"},    // the emulator is engine in real time
 	"internal/load":     {"internal/engine"},    // the reply that the emulator must give
 	"internal/config":   {"api/v1alpha1"},       // the schema that it reads

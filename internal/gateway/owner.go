@@ -22,6 +22,7 @@ const (
 	routed                        // the fleet changed
 	measured                      // somebody asks for Traffic
 	counted                       // somebody asks how many are at a replica
+	stood                         // somebody asks for a Standing
 	drained                       // hold nothing any more
 	cutAll                        // end what is at replicas
 )
@@ -41,6 +42,7 @@ type answer struct {
 	traffic  scale.Traffic
 	inFlight int
 	begun    int
+	standing scale.Standing
 }
 
 // dispatch tells a waiting call what becomes of it.
@@ -219,6 +221,8 @@ func (o *owner) handle(e event, now time.Time) {
 		a.traffic = o.traffic(e.now)
 	case counted:
 		a.inFlight, a.begun = o.queue.ReplicaInFlight(e.replica), o.begun(e.replica)
+	case stood:
+		a.standing = o.standing()
 	case drained:
 		o.apply(o.queue.Drain(now), now)
 	case cutAll:

@@ -21,3 +21,9 @@ type Traffic struct {
 	// tenants are not told apart or none asked.
 	Uses map[string]Use
 }
+
+// Standing is what one gateway has of a Model's requests at a moment.
+type Standing struct {
+	Held     int
+	InFlight map[ReplicaID]int // requests at each Replica that has any; nil for none
+}
