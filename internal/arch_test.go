@@ -42,7 +42,7 @@ var house = []layer{
 	{name: "loop", packages: []string{"internal/control"}, mayUse: []string{"words", "tick"}},
 	{name: "edge", packages: []string{
 		"internal/signals", "internal/spot", "internal/gateway", "internal/console", "internal/store",
-		"internal/config", "internal/trace", "internal/emulator", "internal/load", "internal/report",
+		"internal/config", "internal/trace", "internal/emulator", "internal/load", "internal/report", "internal/lease",
 	}, mayUse: []string{"words"}},
 	{name: "api", packages: []string{"api/v1alpha1"}},
 	{name: "world", packages: []string{"internal/sim", "internal/local"}, mayUse: []string{"words", "core", "tick", "loop", "edge", "api"}},

@@ -24,7 +24,6 @@ type leaseholder struct {
 	until    time.Time
 	inFlight map[scale.ReplicaID]int
 	held     int
-	dead     bool
 	outlived bool // its lease ended while it had requests in flight
 }
 
@@ -108,14 +107,16 @@ func (p *post) event(t *rapid.T) {
 	switch rapid.SampledFrom([]string{"renew", "renew", "renew", "renew", "ask", "ask", "carry", "carry", "carry", "carry", "repeat", "lose", "fill", "fill", "finish", "hold", "die", "leave"}).Draw(t, "event") {
 	case "renew": // and nothing goes wrong
 		p.ask(h)
-		p.carry(t, len(p.letters)-1, true)
-		p.carry(t, len(p.letters)-1, true)
+		p.carry(len(p.letters) - 1)
+		p.carry(len(p.letters) - 1)
 	case "ask":
 		p.ask(h)
 	case "carry":
-		p.carry(t, p.letter(t), true)
+		p.carry(p.letter(t))
 	case "repeat":
-		p.carry(t, p.letter(t), false)
+		if len(p.letters) > 0 {
+			p.letters = append(p.letters, p.letters[p.letter(t)])
+		}
 	case "lose":
 		if len(p.letters) > 0 {
 			p.letters = slices.Delete(p.letters, 0, 1)
@@ -153,15 +154,13 @@ func (p *post) letter(t *rapid.T) int {
 	return rapid.IntRange(0, max(0, len(p.letters)-1)).Draw(t, "letter")
 }
 
-// carry delivers one message; it stays, to come again, unless last.
-func (p *post) carry(t *rapid.T, i int, last bool) {
-	if len(p.letters) == 0 {
+// carry delivers one message.
+func (p *post) carry(i int) {
+	if i < 0 || i >= len(p.letters) {
 		return
 	}
 	m := p.letters[i]
-	if last {
-		p.letters = slices.Delete(p.letters, i, i+1)
-	}
+	p.letters = slices.Delete(p.letters, i, i+1)
 	switch {
 	case m.renewal != nil:
 		if g, ok := p.leases.Renew(m.id, *m.renewal, p.now); ok {

@@ -28,6 +28,7 @@ type commands struct {
 	Load     loadCmd     `cmd:"" help:"Replay a series of requests against a server and verify every reply."`
 	Simulate simulateCmd `cmd:"" help:"Show what one's own traffic would cost under Penstock and under other policies."`
 	Replay   replayCmd   `cmd:"" help:"Show the same for past demand, out of a Prometheus or of one's own journal."`
+	Gateway  gatewayCmd  `cmd:"" help:"Run one more gateway in front of a running penstock's replicas."`
 	Bench    benchCmd    `cmd:"" help:"Run a benchmark."`
 	Emulate  emulateCmd  `cmd:"" help:"Run an emulated model server, for machines without GPUs."`
 	Validate validateCmd `cmd:"" help:"Check a configuration file and show what it comes to."`

@@ -14,7 +14,7 @@ import (
 // TestHelp holds what every command says of itself. UPDATE=1 rewrites it.
 func TestHelp(t *testing.T) {
 	for _, command := range []string{
-		"", "demo", "serve", "status", "top", "explain", "load", "simulate", "replay", "bench", "bench scaling", "bench gateway", "bench reaction", "emulate", "validate", "signals", "schema", "key", "key new", "key hash", "notice", "version",
+		"", "demo", "serve", "gateway", "status", "top", "explain", "load", "simulate", "replay", "bench", "bench scaling", "bench gateway", "bench reaction", "emulate", "validate", "signals", "schema", "key", "key new", "key hash", "notice", "version",
 	} {
 		t.Run(command, func(t *testing.T) {
 			var out bytes.Buffer

@@ -24,6 +24,7 @@ import (
 	"github.com/penstock/penstock/internal/console"
 	"github.com/penstock/penstock/internal/control"
 	"github.com/penstock/penstock/internal/gateway"
+	"github.com/penstock/penstock/internal/lease"
 	"github.com/penstock/penstock/internal/ledger"
 	"github.com/penstock/penstock/internal/local"
 	"github.com/penstock/penstock/internal/scale"
@@ -48,6 +49,8 @@ type machine struct {
 	access  *os.File     // where the access log goes, if to a file
 	serving net.Listener // of the gateway
 	asking  net.Listener // of the console
+	leasing net.Listener // of other gateways; nil for none
+	lessor  *lease.Lessor
 }
 
 // open claims everything that can be refused — journal, GPUs, ports — so that
@@ -111,9 +114,12 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 			return err
 		}
 	}
+	if err := m.lease(ctx); err != nil {
+		return err
+	}
 	m.world = &local.World{
 		Models: c.Models, Runs: c.Runs, Offerings: c.Offerings, Fleet: c.Fleet, GPUs: gpus, Tick: c.Server.Tick,
-		StateDir: c.Server.StateDir, Gateway: m.gateway, Figures: m.figures, Logger: m.logger,
+		StateDir: c.Server.StateDir, Gateway: m.plane(), Figures: m.figures, Logger: m.logger,
 	}
 	var journal control.Journal = m.journal
 	if wrap != nil {
@@ -206,6 +212,9 @@ func (m *machine) Run(ctx context.Context) error {
 	defer func() { // what was not handed to a server yet
 		_ = m.serving.Close()
 		_ = m.asking.Close()
+		if m.leasing != nil {
+			_ = m.leasing.Close()
+		}
 	}()
 	server := m.gateway.Server()
 	failed, fail := context.WithCancelCause(ctx)
@@ -217,6 +226,7 @@ func (m *machine) Run(ctx context.Context) error {
 		newStage(ctx, fail, map[string]func(context.Context) error{
 			"replicas": m.world.Run,
 			"console":  func(ctx context.Context) error { return m.console.Serve(ctx, m.asking) },
+			"leases":   m.runLeases,
 		}),
 		newStage(ctx, fail, map[string]func(context.Context) error{
 			"gateway": m.gateway.Run,
@@ -256,6 +266,11 @@ func (m *machine) drain(ctx context.Context, server *http.Server) {
 	}
 	if err := server.Shutdown(ctx); err != nil {
 		_ = server.Close()
+	}
+	if m.lessor != nil {
+		if err := m.lessor.Drain(ctx); err != nil {
+			m.logger.WarnContext(ctx, "drain of other gateways cut short", "error", err)
+		}
 	}
 }
 
@@ -303,7 +318,7 @@ func (m *machine) forward(ctx context.Context) error {
 // close gives back what open claimed.
 func (m *machine) close() error {
 	var err error
-	for _, l := range []net.Listener{m.serving, m.asking} {
+	for _, l := range []net.Listener{m.serving, m.asking, m.leasing} {
 		if l != nil {
 			if e := l.Close(); !errors.Is(e, net.ErrClosed) {
 				err = errors.Join(err, e)

@@ -86,6 +86,12 @@ func serveQuick(t *testing.T) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveMachine(t, cfg)
+}
+
+// serveMachine runs what a configuration says until the test ends.
+func serveMachine(t *testing.T, cfg config.Config) *machine {
+	t.Helper()
 	var log lockedBuffer
 	ctx, stop := context.WithCancel(t.Context())
 	m, err := open(ctx, cfg, logger(&log, 0), nil)

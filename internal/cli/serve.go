@@ -51,6 +51,9 @@ func welcome(w io.Writer, m *machine) {
 	if file := m.config.Server.ConsoleToken; file != "" {
 		fmt.Fprintf(w, "  token    %s   what the console asks for\n", file)
 	}
+	if m.lessor != nil {
+		fmt.Fprintf(w, "  gateways %s   for: penstock gateway --server\n", m.leaseURL())
+	}
 	fmt.Fprintf(w, "  state    %s   journal, replicas' logs, notices\n", m.config.Server.StateDir)
 }
 

@@ -35,3 +35,21 @@ func workingDir(t *testing.T) string {
 	}
 	return dir
 }
+
+// So do the addresses where other gateways get their share.
+func TestGatewaysOfOtherMachinesHaveAToken(t *testing.T) {
+	for name, c := range map[string]struct {
+		spec string
+		want Gateways
+	}{
+		"none":                {"", Gateways{}},
+		"loopback":            {"  gateways: {listen: \"127.0.0.1:8082\"}", Gateways{Listen: "127.0.0.1:8082"}},
+		"every address":       {"  gateways: {listen: \"0.0.0.0:8082\"}", Gateways{Listen: "0.0.0.0:8082", TokenFile: "/s/gateways.token"}},
+		"a file of one's own": {"  gateways: {listen: \"127.0.0.1:8082\", tokenFile: t}", Gateways{Listen: "127.0.0.1:8082", TokenFile: filepath.Join(workingDir(t), "t")}},
+	} {
+		got, err := Parse("p.yaml", []byte(minimal+server("  stateDir: /s\n"+c.spec)))
+		if err != nil || got.Server.Gateways != c.want {
+			t.Errorf("%s: %+v, %v; want %+v", name, got.Server.Gateways, err, c.want)
+		}
+	}
+}

@@ -69,6 +69,7 @@ func TestFaultsSayWhereAndWhat(t *testing.T) {
 		"a host with a port":             {"org/chat", "org/chat\n  hosts: [\"a.b:80\"]", `p.yaml:6 spec.hosts[0] is "a.b:80". Write a host name in lower case without a port, such as detect.example.com.`},
 
 		"a certificate without its key": {"", "---\napiVersion: penstock.dev/v1alpha1\nkind: ServerConfig\nspec: {tls: {certFile: c.pem}}\n", "p.yaml:18 spec.tls.keyFile is missing beside certFile: TLS needs both."},
+		"gateways without an address":   {"", "---\napiVersion: penstock.dev/v1alpha1\nkind: ServerConfig\nspec: {gateways: {tokenFile: t}}\n", "p.yaml:18 spec.gateways.listen is missing beside tokenFile: other gateways need an address, such as 127.0.0.1:8082."},
 		"a key without its certificate": {"", "---\napiVersion: penstock.dev/v1alpha1\nkind: ServerConfig\nspec: {tls: {keyFile: c.pem}}\n", "p.yaml:18 spec.tls.certFile is missing beside keyFile: TLS needs both."},
 		"only one of ttft and tpot":     {"    tpot: 100ms\n", "", "p.yaml:6 spec.slo is not complete. Set both ttft and tpot (such as ttft: 1s, tpot: 50ms), or latency for a model without tokens."},
 		"latency beside ttft":           {"ttft: 2s", "ttft: 2s\n    latency: 3s", "p.yaml:8 spec.slo.latency stands beside ttft or tpot. Set ttft and tpot for a model that streams tokens, or latency for one without."},

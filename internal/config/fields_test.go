@@ -233,6 +233,8 @@ func fieldCases() map[string]map[string]fieldCase {
 			"spec.prometheus.tokenFile": {a: nil, b: "token"},
 			"spec.prometheus.tokenEnv":  {a: nil, b: "TOKEN"},
 			"spec.accessLog":            {a: "none", b: "access.log"},
+			"spec.gateways.listen":      {a: nil, b: "127.0.0.1:8082"},
+			"spec.gateways.tokenFile":   {a: "a.token", b: "b.token", with: tree{"spec.gateways.listen": "127.0.0.1:8082"}},
 		},
 		v1alpha1.KindFleetPolicy: {
 			"spec.limits.upPerMinute":   {a: nil, b: 10},

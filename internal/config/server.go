@@ -71,6 +71,10 @@ type ServerConfigSpec struct {
 	// +optional
 	ConsoleTokenFile string `json:"consoleTokenFile,omitempty"`
 
+	// Other gateways in front of the same replicas, which penstock gateway runs.
+	// +optional
+	Gateways Gateways `json:"gateways,omitzero"`
+
 	// Allows listen to be reached from other machines though there are no API keys
 	// (FleetPolicy spec.tenants): whoever reaches the port may use the models.
 	// +kubebuilder:default=false
@@ -130,6 +134,20 @@ type TLS struct {
 	// File of its private key, PEM, relative to the file.
 	// +optional
 	KeyFile string `json:"keyFile,omitempty"`
+}
+
+// Gateways says where other gateways get their share of the replicas.
+type Gateways struct {
+	// Address where they ask for it, host:port. Port 0 takes a free one. Default:
+	// none, and there are no other gateways.
+	// +optional
+	Listen string `json:"listen,omitempty"`
+
+	// File with the token that they must show, relative to the file. Default: none
+	// where only this machine reaches the address, else gateways.token in stateDir,
+	// which serve writes if there is none.
+	// +optional
+	TokenFile string `json:"tokenFile,omitempty"`
 }
 
 // Hold bounds the requests of one model that are held at the gateway. Beyond
@@ -209,6 +227,9 @@ type Server struct {
 	// ConsoleToken is the file of the console's token, absolute; "" where none is
 	// asked for.
 	ConsoleToken string
+	// Gateways is where other gateways ask for their share, its TokenFile absolute;
+	// "" where there are none, and where no token is asked for.
+	Gateways     Gateways
 	GPUs         GPUs
 	StateDir     string // absolute
 	MaxHeld      int    // requests, for each model
@@ -250,6 +271,7 @@ func (f *file) checkServer() Server {
 			s.ConsoleToken = within(filepath.Dir(f.absolute), spec.ConsoleTokenFile)
 		}
 	}
+	s.Gateways = f.checkGateways(spec.Gateways, s.StateDir)
 	if s.Listen == s.Console && !strings.HasSuffix(s.Listen, ":0") {
 		o.fault("spec.console", "is %s, the gateway's address too. Give the console a port of its own.", s.Console)
 	}
@@ -261,6 +283,24 @@ func (f *file) checkServer() Server {
 			text(v1alpha1.Bytes(s.MaxHeldBytes)), text(v1alpha1.Bytes(s.MaxBody)))
 	}
 	return s
+}
+
+// checkGateways looks at where other gateways ask for their share.
+func (f *file) checkGateways(g Gateways, stateDir string) Gateways {
+	if g.Listen == "" {
+		if g.TokenFile != "" {
+			f.server.fault("spec.gateways.listen", "is missing beside tokenFile: other gateways need an address, such as 127.0.0.1:8082.")
+		}
+		return Gateways{}
+	}
+	open := f.server.checkAddress("spec.gateways.listen", g.Listen)
+	switch {
+	case g.TokenFile != "":
+		g.TokenFile = within(filepath.Dir(f.absolute), g.TokenFile)
+	case open:
+		g.TokenFile = filepath.Join(stateDir, "gateways.token")
+	}
+	return g
 }
 
 // checkTLS resolves the files of a certificate.

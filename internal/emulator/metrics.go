@@ -24,12 +24,14 @@ const (
 const blockSize = 16
 
 // metrics are vLLM's, by its names, labels and bucket bounds
-// (vllm/v1/metrics/loggers.py), and penstock_emulator_lag_seconds. The owner
+// (vllm/v1/metrics/loggers.py), penstock_emulator_lag_seconds and
+// penstock_emulator_peak_requests. The owner
 // writes them.
 type metrics struct {
 	registry *prometheus.Registry
 
-	running, waiting, kvUsage, lag           prometheus.Gauge
+	running, waiting, kvUsage, lag, peak     prometheus.Gauge
+	most                                     int // of requests at once
 	promptTokens, outputTokens, preemptions  prometheus.Counter
 	finished                                 map[string]prometheus.Counter // by reason
 	ttft, itl, tpot, e2e                     prometheus.Observer
@@ -74,6 +76,7 @@ func newMetrics(p scale.Profile, model string) *metrics {
 	}
 	m.lag = factory{registry, nil}.gauge("penstock_emulator_lag_seconds",
 		"How late the newest iteration of the emulated engine ended: above a few milliseconds the machine, not the profile, sets the latencies.")
+	m.peak = factory{registry, nil}.gauge("penstock_emulator_peak_requests", "The most requests that were here at once.")
 	f.cacheInfo(p)
 	return m
 }
@@ -129,6 +132,10 @@ func (f factory) cacheInfo(p scale.Profile) {
 func (m *metrics) state(e *engine.Engine, running int) {
 	m.running.Set(float64(running))
 	m.waiting.Set(float64(e.Waiting()))
+	if here := running + e.Waiting(); here > m.most {
+		m.most = here
+		m.peak.Set(float64(here))
+	}
 	m.kvUsage.Set(e.KVUsage())
 }
 

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -28,9 +29,10 @@ type Lessor struct {
 	Wake   func(model string)
 	Logger *slog.Logger
 
-	mu    sync.Mutex
-	desks map[string]*desk
-	peers map[string]*peer
+	mu       sync.Mutex
+	desks    map[string]*desk
+	peers    map[string]*peer
+	draining bool
 }
 
 // desk is one model.
@@ -72,8 +74,57 @@ func (l *Lessor) Route(model string, routes []scale.Route) {
 	d := l.desk(model)
 	d.routes = slices.Clone(routes)
 	d.told = nil
-	d.leases.Route(d.routes)
+	l.offer(d)
 	l.settle(d, time.Now())
+}
+
+// offer says what there is to share.
+func (l *Lessor) offer(d *desk) {
+	routes := slices.Clone(d.routes)
+	for i := range routes {
+		if l.draining {
+			routes[i].BatchLimit = 0
+		}
+	}
+	d.leases.Route(routes)
+}
+
+// Drain gives nobody anything any more, and waits until other gateways have
+// nothing in flight. The own one has been drained before.
+func (l *Lessor) Drain(ctx context.Context) error {
+	l.mu.Lock()
+	l.draining = true
+	for _, d := range l.desks {
+		l.offer(d)
+	}
+	l.mu.Unlock()
+	ticker := time.NewTicker(soonest)
+	defer ticker.Stop()
+	for {
+		left := l.elsewhere(time.Now())
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %d requests at other gateways: %w", left, ctx.Err())
+		case <-ticker.C:
+		}
+	}
+}
+
+// elsewhere returns how many requests other gateways may have at replicas.
+func (l *Lessor) elsewhere(now time.Time) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, d := range l.desks {
+		d.leases.Expire(now)
+		for _, r := range d.routes {
+			n += d.leases.Claimed(r.Replica.ID, own)
+		}
+	}
+	return n
 }
 
 // settle gives the own gateway its share.
@@ -165,6 +216,16 @@ func (l *Lessor) sweep(ctx context.Context, now time.Time) {
 			l.leave(name)
 		}
 	}
+	for _, d := range l.desks {
+		l.settle(d, now)
+	}
+}
+
+// left takes in that a gateway has ended.
+func (l *Lessor) left(name string, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leave(name)
 	for _, d := range l.desks {
 		l.settle(d, now)
 	}

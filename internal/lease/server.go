@@ -82,9 +82,7 @@ func (l *Lessor) lease(w http.ResponseWriter, r *http.Request) {
 	case report.Version != l.Settings.Version:
 		refuse(w, http.StatusConflict, codeChanged, "The settings have changed. Read them again.")
 	case report.Leaving:
-		l.mu.Lock()
-		l.leave(report.Gateway)
-		l.mu.Unlock()
+		l.left(report.Gateway, now)
 		l.Logger.InfoContext(r.Context(), "gateway left", "gateway", report.Gateway)
 		answer(w, Lease{Turn: report.Turn})
 	case l.isFull(report.Gateway):

@@ -34,8 +34,12 @@ func demandTogether(parts []Traffic) Demand {
 		o := t.Demand
 		weights = append(weights, o.Arrivals.Value)
 		for _, sum := range []struct{ to, of *Observation }{
-			{&d.Arrivals, &o.Arrivals}, {&d.Held, &o.Held}, {&d.HeldTokens, &o.HeldTokens}, {&d.InFlight, &o.InFlight},
-			{&d.Good, &o.Good}, {&d.Bad, &o.Bad},
+			{&d.Arrivals, &o.Arrivals},
+			{&d.Held, &o.Held},
+			{&d.HeldTokens, &o.HeldTokens},
+			{&d.InFlight, &o.InFlight},
+			{&d.Good, &o.Good},
+			{&d.Bad, &o.Bad},
 		} {
 			*sum.to = sum.to.plus(*sum.of)
 		}
