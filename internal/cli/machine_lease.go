@@ -44,7 +44,7 @@ func (m *machine) lease(ctx context.Context) error {
 func (m *machine) settings() (lease.Settings, error) {
 	s := m.config.Server
 	out := lease.Settings{
-		Tenants: m.config.Tenants, MaxHeld: s.MaxHeld, MaxHeldBytes: s.MaxHeldBytes, MaxBody: s.MaxBody, DrainTimeout: s.DrainTimeout,
+		Tenants: m.gateway.Tenants, MaxHeld: s.MaxHeld, MaxHeldBytes: s.MaxHeldBytes, MaxBody: s.MaxBody, DrainTimeout: s.DrainTimeout,
 	}
 	for _, model := range m.config.Models {
 		model.Schedules = nil
