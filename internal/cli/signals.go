@@ -76,7 +76,7 @@ func (c *signalsCmd) Run(ctx context.Context, std Streams) error {
 	if c.Over < 0 || c.Over > time.Hour {
 		return usageError{fmt.Errorf("--over %s: between 0 and 1h", c.Over)}
 	}
-	transport := &http.Transport{DisableCompression: true}
+	transport := &http.Transport{DisableCompression: true, MaxResponseHeaderBytes: 64 << 10}
 	defer transport.CloseIdleConnections()
 	from := source{where: c.From, in: std.In, collector: &signals.Collector{Transport: transport}}
 	if c.Over > 0 && !from.server() {
@@ -213,33 +213,40 @@ func (l listener) signals(s signals.Sample) []heardSignal {
 	for _, signal := range scale.Signals() {
 		h := heardSignal{Signal: signal, Unit: signal.Unit()}
 		if r, found := s.Values[signal]; found {
-			h.Absent = r.Absent
-			if r.Known() {
-				h.Value, h.Age = &r.Value, l.age(r.At)
-			}
-			if l.since > 0 && signal.Counts() && r.Known() {
-				more, ok := signals.Increase(l.before.Value(signal), r.Observation)
-				rate := more / l.since.Seconds()
-				if h.Value = &rate; !ok {
-					h.Value, h.Age, h.Absent = nil, nil, "was absent before"
-				}
-			}
-			all = append(all, h)
+			all = append(all, l.value(h, r))
 		} else if d, found := s.Timings[signal]; found {
-			all = append(all, l.timing(h, signal, d))
+			all = append(all, l.timing(h, d))
 		}
 	}
 	return all
 }
 
-func (l listener) timing(h heardSignal, signal scale.Signal, d signals.Timed) heardSignal {
+func (l listener) value(h heardSignal, r signals.Reading) heardSignal {
+	if h.Absent = r.Absent; !r.Known() {
+		return h
+	}
+	h.Value, h.Age = &r.Value, l.age(r.At)
+	if l.since == 0 || !h.Signal.Counts() {
+		return h
+	}
+	more, ok := signals.Increase(l.before.Value(h.Signal), r.Observation)
+	if !ok {
+		h.Value, h.Age, h.Absent = nil, nil, "was absent before"
+		return h
+	}
+	rate := more / l.since.Seconds()
+	h.Value = &rate
+	return h
+}
+
+func (l listener) timing(h heardSignal, d signals.Timed) heardSignal {
 	h.Absent = d.Absent
 	if !d.Known() {
 		return h
 	}
 	t := d.Overall()
 	if l.since > 0 {
-		t = signals.Between(l.before.Timings[signal].Distribution, d.Distribution)
+		t = signals.Between(l.before.Timings[h.Signal].Distribution, d.Distribution)
 	}
 	if !t.Known() {
 		h.Absent = "nothing ended"

@@ -101,7 +101,7 @@ func (w *World) run(ctx context.Context, p paths) error {
 	if err := errors.Join(os.RemoveAll(p.notices()), os.Mkdir(p.notices(), 0o700)); err != nil {
 		return fmt.Errorf("clear notices: %w", err) // no Replica that they could mean runs
 	}
-	transport := &http.Transport{DisableCompression: true, IdleConnTimeout: time.Minute}
+	transport := &http.Transport{DisableCompression: true, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10}
 	defer transport.CloseIdleConnections()
 	f := newFleet(w, p, transport)
 	f.prune(ctx)

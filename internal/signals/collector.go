@@ -23,8 +23,8 @@ const (
 
 const (
 	// patience is how long a scrape may keep a place in the quick lane. What
-	// takes longer goes on in the slow one, so that servers that do not answer
-	// delay none that do.
+	// takes longer goes on in the slow one, so that servers that answer drop by
+	// drop delay none that do not.
 	patience = 500 * time.Millisecond
 	// longestBackoff bounds the time between scrapes of a server that fails.
 	longestBackoff = 30 * time.Second
@@ -37,20 +37,21 @@ const (
 var errBusy = errors.New("too many servers answer slowly")
 
 // Collector scrapes many servers' metrics over HTTP, each again and again. How
-// many are scraped at once is bounded, and with it memory: one text each. It is
-// safe for concurrent use; its fields are not to be changed once it is used.
+// many answers are read at once is bounded, and with it memory; a server that
+// does not begin to answer takes no place from others. It is safe for concurrent
+// use; its fields are not to be changed once it is used.
 type Collector struct {
-	Transport http.RoundTripper // the caller closes its idle connections
+	Transport http.RoundTripper // it bounds headers; the caller closes its idle connections
 	Every     time.Duration     // between scrapes of one server; 0 means 5 s
 	Timeout   time.Duration     // of a whole scrape; 0 means 5 s
-	// Lane is how many scrapes may be under way at once in each of two lanes: one
-	// for those that have just begun, one for those that take long or failed
-	// before. 0 means 64.
+	// Lane is how many answers may be read at once in each of two lanes: one for
+	// those that have just begun, one for those that take long or failed before.
+	// 0 means 64.
 	Lane int
 
 	once        sync.Once
 	reader      reader
-	quick, slow chan struct{} // a place for each scrape under way
+	quick, slow chan struct{} // a place for each answer that is read
 	texts       sync.Pool     // of *bytes.Buffer
 }
 
@@ -124,22 +125,13 @@ func backoff(every time.Duration, failures int) time.Duration {
 	return max(every, min(wait, longestBackoff))
 }
 
-// scrape takes a place in a lane, and scrapes.
+// scrape asks, and reads the answer in a lane.
 func (c *Collector) scrape(ctx context.Context, address string, lane chan struct{}) (Sample, error) {
-	select {
-	case lane <- struct{}{}:
-	case <-ctx.Done():
-		return Sample{}, ctx.Err()
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	place := &place{lane: lane}
-	defer place.leave()
-	if lane == c.quick {
-		late := time.AfterFunc(patience, func() { place.move(c.slow, cancel) })
-		defer late.Stop()
-	}
-	sample, err := c.fetch(ctx, address)
+	ctx, cancel := context.WithTimeout(ctx, or(c.Timeout, defaultTimeout))
+	defer cancel()
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	sample, err := c.fetch(ctx, address, &place{lane: lane, next: c.slow, giveUp: giveUp})
 	if err != nil && errors.Is(context.Cause(ctx), errBusy) {
 		err = errBusy
 	}
@@ -151,44 +143,75 @@ func (c *Collector) scrape(ctx context.Context, address string, lane chan struct
 
 // place is a scrape's place in a lane.
 type place struct {
-	mu   sync.Mutex
-	lane chan struct{} // nil once it was left
+	lane, next chan struct{} // the one to take, and where it goes when it takes long
+	giveUp     context.CancelCauseFunc
+
+	mu    sync.Mutex
+	taken chan struct{} // nil while it is in none
+	late  *time.Timer
+}
+
+// take waits for a place.
+func (p *place) take(ctx context.Context) error {
+	select {
+	case p.lane <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.taken = p.lane
+	if p.lane != p.next {
+		p.late = time.AfterFunc(patience, p.move)
+	}
+	return nil
 }
 
 // move changes the lane, or gives the scrape up when there is no room.
-func (p *place) move(to chan struct{}, giveUp context.CancelCauseFunc) {
+func (p *place) move() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.lane == nil {
+	if p.taken == nil {
 		return
 	}
-	<-p.lane
-	p.lane = nil
+	<-p.taken
+	p.taken = nil
 	select {
-	case to <- struct{}{}:
-		p.lane = to
+	case p.next <- struct{}{}:
+		p.taken = p.next
 	default:
-		giveUp(errBusy)
+		p.giveUp(errBusy)
 	}
 }
 
 func (p *place) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.lane != nil {
-		<-p.lane
-		p.lane = nil
+	if p.late != nil {
+		p.late.Stop()
+	}
+	if p.taken != nil {
+		<-p.taken
+		p.taken = nil
 	}
 }
 
 // fetch reads one exposition and what it says in the first dialect that it
 // speaks.
-func (c *Collector) fetch(ctx context.Context, address string) (Sample, error) {
+func (c *Collector) fetch(ctx context.Context, address string, p *place) (Sample, error) {
+	body, at, err := c.ask(ctx, address)
+	if err != nil {
+		return Sample{}, err
+	}
+	defer body.Close()
+	if err := p.take(ctx); err != nil {
+		return Sample{}, err
+	}
+	defer p.leave()
 	text, _ := c.texts.Get().(*bytes.Buffer)
 	defer c.texts.Put(text)
 	text.Reset()
-	at, err := c.load(ctx, address, text)
-	if err != nil {
+	if err := load(body, text); err != nil {
 		return Sample{}, err
 	}
 	exposition, err := c.reader.read(text.Bytes(), at)
@@ -198,13 +221,11 @@ func (c *Collector) fetch(ctx context.Context, address string) (Sample, error) {
 	return exposition.Sample(), nil
 }
 
-// load reads the answer into the buffer and returns when it was true.
-func (c *Collector) load(ctx context.Context, address string, into *bytes.Buffer) (time.Time, error) {
-	ctx, cancel := context.WithTimeout(ctx, or(c.Timeout, defaultTimeout))
-	defer cancel()
+// ask returns an answer that is to be read and closed, and when it was true.
+func (c *Collector) ask(ctx context.Context, address string) (io.ReadCloser, time.Time, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
-		return time.Time{}, err
+		return nil, time.Time{}, err
 	}
 	req.Header.Set("Accept", "text/plain;version=0.0.4,application/openmetrics-text;q=0.5")
 	client := http.Client{
@@ -212,38 +233,54 @@ func (c *Collector) load(ctx context.Context, address string, into *bytes.Buffer
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	resp, err := client.Do(req)
-	if err != nil {
-		return time.Time{}, withoutURL(err)
-	}
-	defer resp.Body.Close()
-	at := time.Now()
 	switch {
+	case err != nil:
+		return nil, time.Time{}, withoutURL(err)
+	case resp.StatusCode == http.StatusOK:
+		return resp.Body, time.Now(), nil
 	case resp.StatusCode/100 == 3:
-		return time.Time{}, fmt.Errorf("status %d: it sends elsewhere, which is not followed", resp.StatusCode)
-	case resp.StatusCode != http.StatusOK:
-		return time.Time{}, fmt.Errorf("status %d", resp.StatusCode)
+		err = fmt.Errorf("status %d: it sends elsewhere, which is not followed", resp.StatusCode)
+	default:
+		err = fmt.Errorf("status %d", resp.StatusCode)
 	}
-	if _, err := into.ReadFrom(io.LimitReader(resp.Body, maxBody+1)); err != nil {
-		return time.Time{}, fmt.Errorf("read body: %w", withoutURL(err))
+	resp.Body.Close()
+	return nil, time.Time{}, err
+}
+
+// load reads an answer of at most maxBody.
+func load(body io.Reader, into *bytes.Buffer) error {
+	if _, err := into.ReadFrom(io.LimitReader(body, maxBody+1)); err != nil {
+		return fmt.Errorf("read body: %w", withoutURL(err))
 	}
 	if into.Len() > maxBody {
-		return time.Time{}, errTooLarge
+		return errTooLarge
 	}
-	return at, nil
+	return nil
 }
 
 // Ask scrapes the metrics at a URL once, and tells all that they say.
 func (c *Collector) Ask(ctx context.Context, address string) (Exposition, error) {
 	c.prepare()
-	var text bytes.Buffer
-	at, err := c.load(ctx, address, &text)
-	if err == nil {
-		var e Exposition
-		if e, err = c.reader.read(text.Bytes(), at); err == nil {
-			return e, nil
-		}
+	ctx, cancel := context.WithTimeout(ctx, or(c.Timeout, defaultTimeout))
+	defer cancel()
+	e, err := c.hear(ctx, address)
+	if err != nil {
+		return Exposition{}, fmt.Errorf("scrape %s: %w", redacted(address), err)
 	}
-	return Exposition{}, fmt.Errorf("scrape %s: %w", redacted(address), err)
+	return e, nil
+}
+
+func (c *Collector) hear(ctx context.Context, address string) (Exposition, error) {
+	body, at, err := c.ask(ctx, address)
+	if err != nil {
+		return Exposition{}, err
+	}
+	defer body.Close()
+	var text bytes.Buffer
+	if err := load(body, &text); err != nil {
+		return Exposition{}, err
+	}
+	return c.reader.read(text.Bytes(), at)
 }
 
 // errNotHTTP stands for an error of net/http that quotes what was sent, which
