@@ -3,6 +3,7 @@ package signals
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -294,6 +295,9 @@ func withoutURL(err error) error {
 		err = inner.Err
 	}
 	if _, network := errors.AsType[*net.OpError](err); network {
+		return err
+	}
+	if _, stranger := errors.AsType[*tls.CertificateVerificationError](err); stranger {
 		return err
 	}
 	for _, plain := range []error{io.EOF, io.ErrUnexpectedEOF, context.Canceled, context.DeadlineExceeded} {
