@@ -52,7 +52,7 @@ func (c askCmd) fetch(ctx context.Context, path string, query url.Values) ([]byt
 	reply, err := client.Do(request)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("nothing answers at %s: start `penstock serve -f penstock.yaml`, or pass --server URL", server)
+		return nil, nobodyError{server}
 	case err != nil:
 		return nil, fmt.Errorf("ask %s: %w", server, err)
 	}
@@ -65,6 +65,13 @@ func (c askCmd) fetch(ctx context.Context, path string, query url.Values) ([]byt
 		return nil, refused(server, reply.Status, body)
 	}
 	return body, nil
+}
+
+// nobodyError says that no Penstock answers at an address.
+type nobodyError struct{ server *url.URL }
+
+func (e nobodyError) Error() string {
+	return fmt.Sprintf("nothing answers at %s: start `penstock serve -f penstock.yaml`, or pass --server URL", e.server)
 }
 
 // base is Server as a URL; the scheme may be left out.

@@ -2,13 +2,19 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 
+	"github.com/penstock/penstock/internal/config"
 	"github.com/penstock/penstock/internal/console"
 )
 
@@ -16,15 +22,19 @@ type explainCmd struct {
 	askCmd
 	Model string `arg:"" help:"Name or alias of the model."`
 	At    moment `help:"A past moment: 2026-03-02T09:46:00Z, 09:46 or -5m." placeholder:"TIME"`
+	Store string `xor:"where" help:"Ask this journal and no running penstock: a file, a state directory, or postgres://USER@HOST/DATABASE." placeholder:"PATH"`
+	File  string `short:"f" xor:"where" help:"Ask the journal that this configuration names." placeholder:"FILE"`
 }
 
 // Help is the end of the command's --help.
 func (explainCmd) Help() string {
 	return `Says what was decided, because of what, what it could not or did not do, and what
-was seen. The codes in brackets are in docs/reference/reasons.md.
+was seen. The codes in brackets are in docs/reference/reasons.md. A past decision
+is made again from the journal, and whether it came out the same is said.
 
-Example:
-  penstock explain chat --at -5m`
+Examples:
+  penstock explain chat --at -5m
+  penstock explain chat --at 09:46 -f penstock.yaml     # without a running penstock`
 }
 
 // moment is a time as it was written. It may begin with a hyphen, as -5m does,
@@ -84,28 +94,90 @@ func (m moment) instant(now time.Time) (time.Time, error) {
 
 // Run prints the explanation.
 func (c explainCmd) Run(ctx context.Context, std Streams) error {
+	explanation, body, err := c.answer(ctx)
+	if err != nil {
+		return err
+	}
+	if !c.JSON {
+		body = []byte(explanation.Text(time.Local))
+	}
+	if _, err = std.Out.Write(body); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+// answer asks the running Penstock, or a journal.
+func (c explainCmd) answer(ctx context.Context) (console.Explanation, []byte, error) {
+	if c.Store != "" || c.File != "" {
+		e, err := c.read(ctx, time.Now())
+		if err != nil {
+			return e, nil, err
+		}
+		body, err := json.Marshal(e)
+		return e, append(body, '\n'), err
+	}
 	query := url.Values{"model": {c.Model}}
 	at, err := c.At.query(time.Now())
 	if err != nil {
-		return usageError{fmt.Errorf("--at: %w", err)}
+		return console.Explanation{}, nil, usageError{fmt.Errorf("--at: %w", err)}
 	}
 	if at != "" {
 		query.Set("at", at)
 	}
 	body, err := c.fetch(ctx, "/api/v1/explain", query)
+	if errors.As(err, new(nobodyError)) {
+		err = fmt.Errorf("%w; or ask the journal, with -f FILE or --store PATH", err)
+	}
 	if err != nil {
-		return err
+		return console.Explanation{}, nil, err
 	}
-	if !c.JSON {
-		explanation, err := decode[console.Explanation](body)
-		if err != nil {
-			return err
-		}
-		body = []byte(explanation.Text(time.Local))
-	}
-	_, err = std.Out.Write(body)
+	e, err := decode[console.Explanation](body)
+	return e, body, err
+}
+
+// read asks a journal.
+func (c explainCmd) read(ctx context.Context, now time.Time) (e console.Explanation, err error) {
+	at, err := c.At.instant(now)
 	if err != nil {
-		return fmt.Errorf("print: %w", err)
+		return e, usageError{fmt.Errorf("--at: %w", err)}
 	}
-	return nil
+	if at.IsZero() {
+		at = now
+	}
+	where, err := c.where()
+	if err != nil {
+		return e, usageError{err}
+	}
+	reader, err := readStore(ctx, where)
+	if errors.Is(err, fs.ErrNotExist) {
+		return e, usageError{err}
+	}
+	if err != nil {
+		return e, err
+	}
+	defer func() { err = errors.Join(err, reader.Close()) }()
+	record, found, err := archive{reader}.DecisionAt(ctx, c.Model, at)
+	switch {
+	case err != nil:
+		return e, err
+	case !found:
+		return e, fmt.Errorf("the journal holds nothing of %s at or before %s", c.Model, at.Format(time.RFC3339))
+	}
+	return console.Explain(record, c.Model, at)
+}
+
+// where is the journal that is asked.
+func (c explainCmd) where() (config.Store, error) {
+	if c.File != "" {
+		loaded, err := config.Load(c.File)
+		return loaded.Server.Store, err
+	}
+	if strings.HasPrefix(c.Store, "postgres://") || strings.HasPrefix(c.Store, "postgresql://") {
+		return config.Store{Postgres: c.Store}, nil
+	}
+	if info, err := os.Stat(c.Store); err == nil && info.IsDir() {
+		return config.Store{Path: filepath.Join(c.Store, "journal.db")}, nil
+	}
+	return config.Store{Path: c.Store}, nil
 }

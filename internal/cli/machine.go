@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -76,7 +75,7 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 	if m.figures, err = openFigures(c, m.logger); err != nil {
 		return usageError{err}
 	}
-	if m.journal, err = store.Open(ctx, filepath.Join(c.Server.StateDir, "journal.db")); err != nil {
+	if m.journal, err = openStore(ctx, c.Server.Store); err != nil {
 		return err
 	}
 	memory, err := m.remember(ctx)
@@ -130,7 +129,7 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 		Report: func(err error) { m.logger.ErrorContext(ctx, "tick failed", "error", err) },
 	}
 	m.console = &console.Console{
-		Listen: m.asking.Addr().String(), Fleet: present{m}, History: m.journal, Logs: m.world, Token: token, Gatherer: registry, Logger: m.logger,
+		Listen: m.asking.Addr().String(), Fleet: present{m}, History: archive{m.journal.Reader}, Logs: m.world, Token: token, Gatherer: registry, Logger: m.logger,
 		Bill: func(lifetimes []scale.Lifetime, now time.Time) []scale.Charge {
 			return ledger.Bill(ledger.Account{Lifetimes: lifetimes, Owners: owners(c.Models), Span: ledger.Span{Until: now}, Now: now})
 		},

@@ -93,6 +93,11 @@ type ServerConfigSpec struct {
 	// +optional
 	StateDir string `json:"stateDir,omitempty"`
 
+	// Where the journal, the history of demand and the lives of replicas are
+	// kept, and how much of them. Default: the file journal.db in stateDir.
+	// +optional
+	Store StoreSpec `json:"store,omitzero"`
+
 	// Bounds on the requests held at the gateway, for each model.
 	// +optional
 	Hold Hold `json:"hold,omitzero"`
@@ -232,6 +237,7 @@ type Server struct {
 	Gateways     Gateways
 	GPUs         GPUs
 	StateDir     string // absolute
+	Store        Store
 	MaxHeld      int    // requests, for each model
 	MaxHeldBytes int    // bytes of their bodies, for each model
 	MaxBody      int64  // bytes of one request's body
@@ -254,6 +260,7 @@ func (f *file) checkServer() Server {
 		Console:      orDefault(spec.Console, defaultConsole),
 		GPUs:         spec.GPUs,
 		StateDir:     f.stateDir(spec.StateDir),
+		Store:        f.checkStore(spec.Store),
 		MaxHeld:      o.atLeastOne("spec.hold.maxRequests", int(spec.Hold.MaxRequests), defaultMaxHeld),
 		MaxHeldBytes: o.atLeastOne("spec.hold.maxBytes", int(spec.Hold.MaxBytes), defaultMaxHeldBytes),
 		MaxBody:      int64(o.atLeastOne("spec.maxBody", int(spec.MaxBody), defaultMaxBody)),

@@ -170,6 +170,24 @@ type Explanation struct {
 	// LastChange is the newest decision that started or drained replicas; of the
 	// present only, and null where there was none within a day.
 	LastChange *DecisionView `json:"last_change,omitempty"`
+	// Again is what making the Decision again came to; of the past only.
+	Again *AgainView `json:"again,omitempty"`
+}
+
+// AgainView is what making a past Decision again came to.
+type AgainView struct {
+	Verdict string `json:"verdict"` // same, otherwise or not-possible
+	Text    string `json:"text"`
+}
+
+// Explain tells what a record of the journal says of a model, which may be
+// called by an alias, as the answer for a past moment does.
+func Explain(r scale.Record, name string, asked time.Time) (Explanation, error) {
+	model, err := named(r.Snapshot, name)
+	if err != nil {
+		return Explanation{}, err
+	}
+	return explanation(r, model, asked)
 }
 
 // PlanView is the wanted count of one target.
@@ -395,6 +413,9 @@ func explanation(r scale.Record, model string, asked time.Time) (Explanation, er
 		if a.Model == model {
 			e.Alerts = append(e.Alerts, a.Text)
 		}
+	}
+	if a := r.Again; a.Verdict != 0 {
+		e.Again = &AgainView{Verdict: a.Verdict.String(), Text: a.Text}
 	}
 	return e, nil
 }

@@ -270,6 +270,9 @@ func (e Explanation) Text(zone *time.Location) string {
 	if rules := e.rules(); rules != "" {
 		b.WriteString(entry("Rules", rules))
 	}
+	if e.Again != nil {
+		b.WriteString(entry("Again", e.Again.Text))
+	}
 	return b.String()
 }
 

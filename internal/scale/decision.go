@@ -189,4 +189,25 @@ type Record struct {
 	Snapshot Snapshot
 	Memory   []byte // the autoscaler's Memory before the tick, as it encodes itself
 	Decision Decision
+	Again    Again // of a past one that was asked for alone
 }
+
+// Again is what making a past Decision again came to.
+type Again struct {
+	Verdict Verdict // zero: it was not tried
+	Text    string  // in words
+}
+
+// Verdict says whether a past Decision comes out the same.
+type Verdict int
+
+// The verdicts.
+const (
+	DecidedTheSame   Verdict = iota + 1 // to the last byte
+	DecidedOtherwise                    // the rules were others then
+	NotDecidedAgain                     // something that it was made from is lost
+)
+
+var verdictNames = []string{"same", "otherwise", "not-possible"}
+
+func (v Verdict) String() string { return enumName(verdictNames, v) }

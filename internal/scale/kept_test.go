@@ -76,22 +76,22 @@ func TestNoTimeOfAKeptSnapshotHoldsTheProcesssClock(t *testing.T) {
 	}
 }
 
-func TestMeasurementsHaveFourDigits(t *testing.T) {
+func TestMeasurementsAreRounded(t *testing.T) {
 	for v, want := range map[float64]float64{
 		0: 0, 1: 1, 0.1: 0.1, 12.3456: 12.35, -12.3456: -12.35, 99999: 100000, 0.000123456: 0.0001235, 1e300: 1e300, 123456789: 123500000, 5e-324: 5e-324,
 		math.Inf(1): math.Inf(1),
 	} {
-		if got := rounded(v); got != want {
+		if got := rounded(v, demandDigits); got != want {
 			t.Errorf("%v is %v, want %v", v, got, want)
 		}
 	}
-	if !math.IsNaN(rounded(math.NaN())) {
+	if !math.IsNaN(rounded(math.NaN(), demandDigits)) {
 		t.Error("NaN is a number")
 	}
 	for d, want := range map[time.Duration]time.Duration{
 		0: 0, 999: 999, 98767408: 98770000, -98767408: -98770000, time.Hour + 1: time.Hour, math.MaxInt64: math.MaxInt64,
 	} {
-		if got := roundedTime(d); got != want {
+		if got := roundedTime(d, demandDigits); got != want {
 			t.Errorf("%d is %d, want %d", d, got, want)
 		}
 	}

@@ -36,6 +36,9 @@ type Stretch struct {
 	TTFTMost     float64 // seconds
 	TPOT         float64 // seconds × Replies
 	TPOTMost     float64 // seconds
+	Service      float64 // seconds × Replies, the whole time at the replica
+	Planned      float64 // requests/s, the quantile that was planned for, × seconds
+	Wanted       float64 // replicas × seconds
 	Cost         float64 // US dollars
 }
 
@@ -44,7 +47,8 @@ func (s *Stretch) Figures() []*float64 {
 	return []*float64{
 		&s.Covered, &s.Arrivals, &s.ArrivalsOver, &s.Prompts, &s.Prompted, &s.Outputs, &s.OutputOf,
 		&s.Held, &s.HeldMost, &s.InFlight, &s.SeenOver, &s.Good, &s.Bad, &s.Starting, &s.Ready, &s.Draining,
-		&s.Batch, &s.BatchOver, &s.Replies, &s.TTFT, &s.TTFTMost, &s.TPOT, &s.TPOTMost, &s.Cost,
+		&s.Batch, &s.BatchOver, &s.Replies, &s.TTFT, &s.TTFTMost, &s.TPOT, &s.TPOTMost,
+		&s.Service, &s.Planned, &s.Wanted, &s.Cost,
 	}
 }
 
@@ -100,7 +104,7 @@ func StretchOf(s Snapshot, m ModelState, d Decision, before Earlier) Stretch {
 		out.Good, out.Bad = grown(before.Good, demand.Good), grown(before.Bad, demand.Bad)
 	}
 	out.fleet(s, m, before.At)
-	out.batch(m.Model.Name, d)
+	out.plan(m.Model.Name, d)
 	return out
 }
 
@@ -142,6 +146,7 @@ func (s *Stretch) fleet(snapshot Snapshot, m ModelState, since time.Time) {
 			s.Replies += n
 			s.TTFT += l.TTFT.Seconds() * n
 			s.TPOT += l.TPOT.Seconds() * n
+			s.Service += l.Service.Seconds() * n
 			s.TTFTMost, s.TPOTMost = max(s.TTFTMost, l.TTFT.Seconds()), max(s.TPOTMost, l.TPOT.Seconds())
 		}
 	}
@@ -165,14 +170,21 @@ func (s Snapshot) price(a Accelerator, r Replica) float64 {
 	return price
 }
 
-// batch adds B* of the target that the Plan wants most of.
-func (s *Stretch) batch(model string, d Decision) {
+// plan adds what was planned for and wanted, and B* of the target that the Plan
+// wants most of.
+func (s *Stretch) plan(model string, d Decision) {
+	for _, f := range d.Forecasts {
+		if f.Model == model {
+			s.Planned += f.Upper * s.Covered
+		}
+	}
 	most, limit := 0, 0
 	for _, p := range d.Plans {
 		if p.Model != model {
 			continue
 		}
 		for _, a := range p.Allocations {
+			s.Wanted += float64(a.Replicas) * s.Covered
 			if a.BatchLimit > 0 && (limit == 0 || a.Replicas > most) {
 				most, limit = a.Replicas, a.BatchLimit
 			}

@@ -52,8 +52,8 @@ func putStretch(ctx context.Context, tx *sql.Tx, s *scale.Stretch) error {
 	}
 	_, err := tx.ExecContext(ctx, `INSERT INTO history (model, level, at,
 		covered, arrivals, arrivals_over, prompts, prompted, outputs, output_of, held, held_most, in_flight, seen_over, good, bad,
-		starting, ready, draining, batch, batch_over, replies, ttft, ttft_most, tpot, tpot_most, cost)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)
+		starting, ready, draining, batch, batch_over, replies, ttft, ttft_most, tpot, tpot_most, service, planned, wanted, cost)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
 		ON CONFLICT (model, level, at) DO NOTHING`, args...)
 	if err != nil {
 		return fmt.Errorf("keep history of %s: %w", s.Model, err)
@@ -82,12 +82,12 @@ func (s *Store) rollUp(ctx context.Context, tx *sql.Tx, now time.Time) error {
 		size := length(level)
 		_, err := tx.ExecContext(ctx, `INSERT INTO history (model, level, at,
 			covered, arrivals, arrivals_over, prompts, prompted, outputs, output_of, held, held_most, in_flight, seen_over, good, bad,
-			starting, ready, draining, batch, batch_over, replies, ttft, ttft_most, tpot, tpot_most, cost)
+			starting, ready, draining, batch, batch_over, replies, ttft, ttft_most, tpot, tpot_most, service, planned, wanted, cost)
 			SELECT model, CAST($1 AS BIGINT), at / $2 * $2,
 			sum(covered), sum(arrivals), sum(arrivals_over), sum(prompts), sum(prompted), sum(outputs), sum(output_of),
 			sum(held), max(held_most), sum(in_flight), sum(seen_over), sum(good), sum(bad),
 			sum(starting), sum(ready), sum(draining), sum(batch), sum(batch_over), sum(replies),
-			sum(ttft), max(ttft_most), sum(tpot), max(tpot_most), sum(cost)
+			sum(ttft), max(ttft_most), sum(tpot), max(tpot_most), sum(service), sum(planned), sum(wanted), sum(cost)
 			FROM history WHERE level = $1 - 1 AND at < $3
 			AND at >= coalesce((SELECT max(at) + $2 FROM history WHERE level = $1), 0)
 			GROUP BY model, at / $2 * $2
@@ -182,7 +182,7 @@ func (c *chart) add(ctx context.Context, tx *sql.Tx, level int, edge int64) erro
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT at,
 		covered, arrivals, arrivals_over, prompts, prompted, outputs, output_of, held, held_most, in_flight, seen_over, good, bad,
-		starting, ready, draining, batch, batch_over, replies, ttft, ttft_most, tpot, tpot_most, cost
+		starting, ready, draining, batch, batch_over, replies, ttft, ttft_most, tpot, tpot_most, service, planned, wanted, cost
 		FROM history WHERE model = $1 AND level = $2 AND at >= $3 AND at < $4 ORDER BY at`, c.model, level, c.from, edge)
 	if err != nil {
 		return err

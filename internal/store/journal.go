@@ -21,7 +21,7 @@ type segment struct {
 // A segment is pressed once it has so many ticks or bytes of JSON. To decide its
 // last tick again all the others are decided again first.
 const (
-	segmentTicks = 300
+	segmentTicks = 600
 	segmentBytes = 8 << 20
 )
 
@@ -45,7 +45,7 @@ type news struct {
 	model string
 	at    time.Time
 	seq   int64
-	body  []byte // packed; nil where the model is gone
+	gone  int // 1 where the model was seen for the last time
 }
 
 // pending is what could not be written yet.
@@ -130,12 +130,10 @@ func (s *Store) hold(r scale.Record, memoryAfter []byte) error {
 	// Where Memory is another than the tick before left, or the clock was set
 	// back, a segment begins.
 	if s.segment.full() || p.broken || r.At.Before(s.lastAt) || !bytes.Equal(r.Memory, s.after) {
-		t.memory = s.codec.zipper.pack(r.Memory)
+		t.memory = s.codec.zipper.packSmall(r.Memory)
 	}
 	now := s.checkup(r)
-	if t.news, err = s.news(r, now, t.seq); err != nil {
-		return err
-	}
+	t.news = s.news(r, now, t.seq)
 	var later map[string]earlier
 	t.history, later = s.history(r)
 
@@ -167,7 +165,7 @@ func (s *Store) checkup(r scale.Record) map[string]substance {
 
 // news returns a row for every model whose part of the Decision is another than
 // before, and for those that are gone.
-func (s *Store) news(r scale.Record, now map[string]substance, seq int64) ([]news, error) {
+func (s *Store) news(r scale.Record, now map[string]substance, seq int64) []news {
 	var rows []news
 	for _, m := range r.Snapshot.Models {
 		name := m.Model.Name
@@ -176,19 +174,15 @@ func (s *Store) news(r scale.Record, now map[string]substance, seq int64) ([]new
 			now[name] = old
 			continue
 		}
-		part, err := s.codec.encode(only(r.Decision, name))
-		if err != nil {
-			return nil, err
-		}
-		rows = append(rows, news{model: name, at: r.At, seq: seq, body: part})
+		rows = append(rows, news{model: name, at: r.At, seq: seq})
 	}
 	for name := range s.last {
 		if _, still := now[name]; !still {
-			rows = append(rows, news{model: name, at: s.lastAt, seq: s.seq})
+			rows = append(rows, news{model: name, at: s.lastAt, seq: s.seq, gone: 1})
 		}
 	}
 	slices.SortFunc(rows, func(a, b news) int { return bytes.Compare([]byte(a.model), []byte(b.model)) })
-	return rows, nil
+	return rows
 }
 
 // flush writes what is held.
@@ -231,8 +225,8 @@ func (s *Store) write(ctx context.Context, tx *sql.Tx, t entry) error {
 		return fmt.Errorf("keep tick: %w", err)
 	}
 	for _, n := range t.news {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO decisions (model, at, seq, body) VALUES ($1, $2, $3, $4) ON CONFLICT (model, at, seq) DO NOTHING`,
-			n.model, n.at.UnixNano(), n.seq, n.body); err != nil {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO decisions (model, at, seq, gone) VALUES ($1, $2, $3, $4) ON CONFLICT (seq, model) DO NOTHING`,
+			n.model, n.at.UnixNano(), n.seq, n.gone); err != nil {
 			return fmt.Errorf("keep decision of %s: %w", n.model, err)
 		}
 	}

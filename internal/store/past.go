@@ -106,7 +106,7 @@ func (r *Reader) Chain(ctx context.Context, model string, t time.Time) (Chain, b
 	}
 	// The model was not served then; its newest decision says when it was.
 	var at int64
-	err = r.base.read.QueryRowContext(ctx, `SELECT at FROM decisions WHERE model = $1 AND at <= $2 ORDER BY at DESC, seq DESC LIMIT 1`,
+	err = r.base.read.QueryRowContext(ctx, `SELECT at FROM decisions WHERE model = $1 AND at <= $2 ORDER BY seq DESC LIMIT 1`,
 		model, nanos(t)).Scan(&at)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -121,8 +121,11 @@ func (r *Reader) Chain(ctx context.Context, model string, t time.Time) (Chain, b
 	return c, err == nil && speaksOf(c.Last(), model), err
 }
 
+// speaksOf says whether a model, by its name or an alias, was served.
 func speaksOf(t scale.Record, model string) bool {
-	return slices.ContainsFunc(t.Snapshot.Models, func(m scale.ModelState) bool { return m.Model.Name == model })
+	return slices.ContainsFunc(t.Snapshot.Models, func(m scale.ModelState) bool {
+		return m.Model.Name == model || slices.Contains(m.Model.Aliases, model)
+	})
 }
 
 func (r *Reader) failed(what string, err error) error {
@@ -322,44 +325,6 @@ func (r *Reader) tick(document []byte, seq int64) (scale.Record, error) {
 		return scale.Record{}, r.damaged(fmt.Sprintf("tick %d", seq), instant(document), err)
 	}
 	return scale.Record{At: b.At, Snapshot: b.Snapshot, Decision: b.Decision}, nil
-}
-
-// Decisions returns the decisions at or after since that were news, each cut
-// down to what concerns one model, newest first and at most limit of them. An
-// empty model means all. Damaged rows are left out and named in the error,
-// beside the others.
-func (r *Reader) Decisions(ctx context.Context, model string, since time.Time, limit int) ([]scale.Decision, error) {
-	query, args := `SELECT model, at, seq, body FROM decisions WHERE body IS NOT NULL AND at >= $1
-		ORDER BY at DESC, seq DESC, model LIMIT $2`, []any{nanos(since), limit}
-	if model != "" {
-		query, args = `SELECT model, at, seq, body FROM decisions WHERE body IS NOT NULL AND at >= $1 AND model = $3
-			ORDER BY at DESC, seq DESC LIMIT $2`, []any{nanos(since), limit, model}
-	}
-	rows, err := r.base.read.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, r.failed("read decisions", err)
-	}
-	defer rows.Close()
-	var found []scale.Decision
-	var faults []error
-	for rows.Next() {
-		var name string
-		var at, seq int64
-		var packed []byte
-		if err := rows.Scan(&name, &at, &seq, &packed); err != nil {
-			return found, errors.Join(append(faults, r.failed("read decisions", err))...)
-		}
-		var d scale.Decision
-		if err := r.codec.decode(packed, &d); err != nil {
-			faults = append(faults, r.damaged(fmt.Sprintf("decision %d of %s", seq, name), at, err))
-			continue
-		}
-		found = append(found, d)
-	}
-	if err := rows.Err(); err != nil {
-		faults = append(faults, r.failed("read decisions", err))
-	}
-	return found, errors.Join(faults...)
 }
 
 // Records yields the ticks from since on and before until, in the order in which

@@ -52,8 +52,7 @@ func onServer(p Server) (*base, *pgx.ConnConfig, string, error) {
 		size: `SELECT CAST(
 			(SELECT coalesce(sum(octet_length(body) + coalesce(octet_length(memory), 0)), 0) FROM segments) +
 			(SELECT coalesce(sum(octet_length(body) + coalesce(octet_length(memory), 0)), 0) FROM ticks) +
-			(SELECT coalesce(sum(octet_length(body)), 0) FROM decisions) +
-			(SELECT 280 * count(*) FROM history) + (SELECT 150 * count(*) FROM lifetimes) AS BIGINT)`,
+			(SELECT 120 * count(*) FROM decisions) + (SELECT 280 * count(*) FROM history) + (SELECT 150 * count(*) FROM lifetimes) AS BIGINT)`,
 	}
 	token := rand.Text()
 	config, err := p.config("penstock " + token)

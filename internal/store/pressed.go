@@ -48,7 +48,13 @@ func (z *zipper) pack(raw []byte) []byte {
 	return z.write.EncodeAll(raw, nil)
 }
 
-// unpack is the inverse of pack. The checksum in zip catches damage.
+// packSmall compresses as well as it can, with a checksum.
+func (z *zipper) packSmall(raw []byte) []byte {
+	z.open()
+	return z.best.EncodeAll(raw, nil)
+}
+
+// unpack is the inverse of both. The checksum in zip catches damage.
 func (z *zipper) unpack(zip []byte) ([]byte, error) {
 	z.open()
 	if len(zip) == 0 {

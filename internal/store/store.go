@@ -31,13 +31,13 @@ type Retention struct {
 }
 
 // Keep is the Retention of a Store that is told nothing else: ticks for 7 days
-// or 500 MB; history by the tick for 2 hours, by the minute for 8 days, by five
+// or 500 MB; history by the tick for 30 minutes, by the minute for 8 days, by five
 // minutes for 35 days, and by the hour, as lifetimes, for 400 days.
 func Keep() Retention {
 	const day = 24 * time.Hour
 	return Retention{
 		Age: 7 * day, Bytes: 500_000_000, Lifetimes: 400 * day,
-		History: [4]time.Duration{2 * time.Hour, 8 * day, 35 * day, 400 * day},
+		History: [4]time.Duration{30 * time.Minute, 8 * day, 35 * day, 400 * day},
 	}
 }
 

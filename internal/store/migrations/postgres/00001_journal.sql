@@ -28,17 +28,14 @@ CREATE TABLE segments (
 );
 CREATE INDEX segments_begun ON segments (begun);
 
--- What was news in a tick's Decision, model by model. The body is NULL where
--- the model was seen for the last time.
+-- In which ticks a model's part of the Decision was news.
 CREATE TABLE decisions (
+    seq   BIGINT NOT NULL,
     model TEXT NOT NULL,
     at    BIGINT NOT NULL,
-    seq   BIGINT NOT NULL,
-    body  BYTEA, -- zstd of JSON: the part of the Decision that concerns the model
-    PRIMARY KEY (model, at, seq)
+    gone  BIGINT NOT NULL, -- 1: no news; the model was seen for the last time
+    PRIMARY KEY (seq, model)
 );
-CREATE INDEX decisions_at ON decisions (at);
-CREATE INDEX decisions_seq ON decisions (seq);
 
 -- What demand was like and what served it, in stretches of a level's length:
 -- 0 a tick, 1 a minute, 2 five minutes, 3 an hour. All but the _most columns
@@ -71,6 +68,9 @@ CREATE TABLE history (
     ttft_most     DOUBLE PRECISION NOT NULL,
     tpot          DOUBLE PRECISION NOT NULL,
     tpot_most     DOUBLE PRECISION NOT NULL,
+    service       DOUBLE PRECISION NOT NULL,
+    planned       DOUBLE PRECISION NOT NULL,    -- requests/s, the quantile that was planned for, × seconds
+    wanted        DOUBLE PRECISION NOT NULL,    -- replicas × seconds
     cost          DOUBLE PRECISION NOT NULL,    -- US dollars
     PRIMARY KEY (model, level, at)
 );

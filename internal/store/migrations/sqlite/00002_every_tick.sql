@@ -34,17 +34,14 @@ CREATE TABLE segments (
 ) STRICT;
 CREATE INDEX segments_begun ON segments (begun);
 
--- What was news in a tick's Decision, model by model. The body is NULL where
--- the model was seen for the last time.
+-- In which ticks a model's part of the Decision was news.
 CREATE TABLE decisions (
+    seq   INTEGER NOT NULL,
     model TEXT NOT NULL,
     at    INTEGER NOT NULL,
-    seq   INTEGER NOT NULL,
-    body  BLOB, -- zstd of JSON: the part of the Decision that concerns the model
-    PRIMARY KEY (model, at, seq)
+    gone  INTEGER NOT NULL, -- 1: no news; the model was seen for the last time
+    PRIMARY KEY (seq, model)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX decisions_at ON decisions (at);
-CREATE INDEX decisions_seq ON decisions (seq);
 
 -- What demand was like and what served it, in stretches of a level's length:
 -- 0 a tick, 1 a minute, 2 five minutes, 3 an hour. All but the _most columns
@@ -77,6 +74,9 @@ CREATE TABLE history (
     ttft_most     REAL NOT NULL,
     tpot          REAL NOT NULL,
     tpot_most     REAL NOT NULL,
+    service       REAL NOT NULL,
+    planned       REAL NOT NULL,    -- requests/s, the quantile that was planned for, × seconds
+    wanted        REAL NOT NULL,    -- replicas × seconds
     cost          REAL NOT NULL,    -- US dollars
     PRIMARY KEY (model, level, at)
 ) STRICT, WITHOUT ROWID;
