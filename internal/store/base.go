@@ -56,6 +56,14 @@ func (b *base) migrate(ctx context.Context) error {
 	return nil
 }
 
+// answers asks whether the database is there, so that one that hangs does not
+// hold up its asker for as long as writing may take.
+func (b *base) answers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	return b.hint(b.write.PingContext(ctx))
+}
+
 // inTx runs do in one transaction of the writing connection.
 func (b *base) inTx(ctx context.Context, do func(*sql.Tx) error) error {
 	tx, err := b.write.BeginTx(ctx, nil)

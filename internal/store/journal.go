@@ -66,6 +66,11 @@ const (
 	pendingBytes = 64 << 20
 )
 
+// full says whether so many bytes more find no room.
+func (p *pending) full(size int) bool {
+	return len(p.ticks) >= pendingTicks || p.bytes+size > pendingBytes
+}
+
 // earlier is what of a model's tick before is needed to tell what came to it.
 type earlier = scale.Earlier
 
@@ -78,6 +83,10 @@ type earlier = scale.Earlier
 func (s *Store) Append(ctx context.Context, r scale.Record, memoryAfter []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.pending.full(0) && !time.Now().Before(s.retryAt) {
+		began := time.Now()
+		s.tell(s.flush(ctx), began) // so that this tick finds room
+	}
 	if err := s.hold(r, memoryAfter); err != nil {
 		return fmt.Errorf("append decision of %s to journal %s: %w", r.At.Format(time.RFC3339), s.base.name, err)
 	}
@@ -97,10 +106,14 @@ func (s *Store) Append(ctx context.Context, r scale.Record, memoryAfter []byte) 
 // A failure that took longer than quick is not repeated before slowly times as
 // long has passed: a server that does not answer must not hold up every tick.
 const (
-	quick     = 100 * time.Millisecond
-	slowly    = 4
-	longest   = 30 * time.Second
-	flushTime = 3 * time.Second
+	quick   = 100 * time.Millisecond
+	slowly  = 4
+	longest = 30 * time.Second
+
+	// answerTime is how long a database may take to answer at all, and flushTime
+	// to write what is held, with a segment pressed on a machine that is busy.
+	answerTime = 2 * time.Second
+	flushTime  = 20 * time.Second
 )
 
 // tell notes how writing goes. began is when the attempt did.
@@ -139,7 +152,7 @@ func (s *Store) hold(r scale.Record, memoryAfter []byte) error {
 
 	p.after, p.seq, p.at = bytes.Clone(memoryAfter), t.seq, r.At
 	size := len(t.body) + len(t.memory)
-	if len(p.ticks) >= pendingTicks || p.bytes+size > pendingBytes {
+	if p.full(size) {
 		p.broken = true
 		s.state.Dropped++
 		return nil
@@ -185,16 +198,44 @@ func (s *Store) news(r scale.Record, now map[string]substance, seq int64) []news
 	return rows
 }
 
+// flushTicks is how many ticks go in one transaction: after an outage, progress
+// is made by and by.
+const flushTicks = 256
+
 // flush writes what is held.
 func (s *Store) flush(ctx context.Context) error {
+	if err := s.base.answers(ctx); err != nil {
+		return err
+	}
+	for {
+		some := s.pending.ticks[:min(flushTicks, len(s.pending.ticks))]
+		last := len(some) == len(s.pending.ticks)
+		if err := s.flushSome(ctx, some, last); err != nil {
+			return err
+		}
+		for _, t := range some {
+			s.pending.bytes -= len(t.body) + len(t.memory)
+		}
+		if s.pending.ticks = s.pending.ticks[len(some):]; last {
+			s.pending.ticks = nil
+			return nil
+		}
+	}
+}
+
+// flushSome writes some ticks, and after the last of them the Memory.
+func (s *Store) flushSome(ctx context.Context, some []entry, last bool) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTime)
 	defer cancel()
 	rolled, trimmed := s.rolled, s.trimmed
 	err := s.base.inTx(ctx, func(tx *sql.Tx) error {
-		for _, t := range s.pending.ticks {
+		for _, t := range some {
 			if err := s.write(ctx, tx, t); err != nil {
 				return err
 			}
+		}
+		if !last {
+			return nil
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO checkpoint (id, seq, at, memory) VALUES (1, $1, $2, $3)
 			ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, at = excluded.at, memory = excluded.memory`,
@@ -206,10 +247,8 @@ func (s *Store) flush(ctx context.Context) error {
 	})
 	if err != nil {
 		s.rolled, s.trimmed = rolled, trimmed
-		return err
 	}
-	s.pending.ticks, s.pending.bytes = nil, 0
-	return nil
+	return err
 }
 
 // write writes one tick. Doing it twice is harmless: whether a commit came

@@ -127,9 +127,10 @@ var (
 	errTaken = errors.New("another penstock wrote to it while this one could not: restart this one to go on from there")
 )
 
-// stale is how long a session of our own that the server does not know to be
-// dead yet is waited for.
-const stale = time.Second
+// stale is how long a session that the server does not know to be dead yet is
+// waited for: one of our own whose connection was cut, or that of a process that
+// was killed a moment ago.
+const stale = 2 * time.Second
 
 // connected makes a new writing connection the one that holds the lock.
 func (o *owner) connected(ctx context.Context, c *pgx.Conn) error {
@@ -138,21 +139,17 @@ func (o *owner) connected(ctx context.Context, c *pgx.Conn) error {
 	if err := c.QueryRow(ctx, take, int32(lockClass)).Scan(&taken); err != nil {
 		return fmt.Errorf("lock: %w", err)
 	}
-	if !taken && o.pid.Load() != 0 {
-		// The lock may be held by our own session, whose connection was cut.
+	if !taken {
 		wait, cancel := context.WithTimeout(ctx, stale)
 		defer cancel()
-		if _, err := c.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND application_name = $2`,
+		// Of our own name there is none but the one that was cut off.
+		if _, err := c.Exec(wait, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND application_name = $2`,
 			o.pid.Load(), "penstock "+o.token); err != nil {
 			return fmt.Errorf("end the session that was cut off: %w", err)
 		}
 		if _, err := c.Exec(wait, `SELECT pg_advisory_lock($1, hashtext(current_schema()))`, int32(lockClass)); err != nil {
 			return fmt.Errorf("lock: %w", errors.Join(errInUse, err))
 		}
-		taken = true
-	}
-	if !taken {
-		return errInUse
 	}
 	o.pid.Store(int64(c.PgConn().PID()))
 	if !o.named.Load() {

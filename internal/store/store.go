@@ -94,11 +94,11 @@ func begin(ctx context.Context, b *base, open func() error) (*Store, error) {
 
 // resume finds where the journal ends.
 func (s *Store) resume(ctx context.Context) error {
-	const newest = `SELECT max(seq) FROM (
+	const findEnd = `SELECT max(seq) FROM (
 		SELECT coalesce(max(seq), 0) AS seq FROM ticks
 		UNION ALL SELECT coalesce(max(last), 0) FROM segments
 		UNION ALL SELECT coalesce(max(seq), 0) FROM checkpoint) AS newest`
-	if err := s.base.write.QueryRowContext(ctx, newest).Scan(&s.seq); err != nil {
+	if err := s.base.write.QueryRowContext(ctx, findEnd).Scan(&s.seq); err != nil {
 		return fmt.Errorf("find its end: %w", err)
 	}
 	return nil
