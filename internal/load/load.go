@@ -39,6 +39,7 @@ type Generator struct {
 type Manners struct {
 	Leave int           // goes away at so many bytes of a reply; 0 for not
 	Pause time.Duration // waits so long before each read; 0 for not
+	Await time.Duration // goes away when no reply has begun by then; 0 for not
 }
 
 // Ended is how one request ended.

@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"io"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,12 +14,35 @@ type client struct {
 	cancel context.CancelCauseFunc
 	from   io.Reader
 	read   int
-	left   time.Time
+	left   atomic.Pointer[time.Time]
+}
+
+// leave goes away.
+func (c *client) leave() {
+	now := time.Now()
+	c.left.Store(&now)
+	c.cancel(errLeft)
+}
+
+func (c *client) whenLeft() time.Time {
+	if at := c.left.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
+}
+
+// await lets the client leave, unless what it returns is called before.
+func (c *client) await() func() {
+	if c.Await <= 0 {
+		return func() {}
+	}
+	timer := time.AfterFunc(c.Await, c.leave)
+	return func() { timer.Stop() }
 }
 
 // reader is where the reply is read from.
 func (c *client) reader() io.Reader {
-	if c.Manners == (Manners{}) {
+	if c.Leave == 0 && c.Pause == 0 {
 		return c.from
 	}
 	return c
@@ -36,8 +60,7 @@ func (c *client) Read(p []byte) (int, error) {
 	}
 	if c.Leave > 0 {
 		if c.read >= c.Leave {
-			c.left = time.Now()
-			c.cancel(errLeft)
+			c.leave()
 			return 0, errLeft
 		}
 		p = p[:min(len(p), c.Leave-c.read)]

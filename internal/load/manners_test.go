@@ -2,6 +2,7 @@ package load_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -12,9 +13,24 @@ import (
 )
 
 func TestAClientMayGoAwayInTheMiddle(t *testing.T) {
-	t.Parallel()
+	leaves(t, load.Manners{Leave: 10, Pause: time.Millisecond}, true)
+}
+
+func TestAClientMayGoAwayBeforeItsReply(t *testing.T) {
+	leaves(t, load.Manners{Await: 20 * time.Millisecond}, false)
+}
+
+// leaves has a client leave a server that answers with one event, or none.
+func leaves(t *testing.T, manners load.Manners, answers bool) {
+	t.Helper()
 	gone := make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // before that its client's leaving is not seen
+		if !answers {
+			<-r.Context().Done()
+			gone <- r.Header.Get(load.HeaderRequest)
+			return
+		}
 		w.Header().Set("Content-Type", "text/event-stream")
 		fmt.Fprint(w, "data: {\"id\":\"a\",\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n")
 		w.(http.Flusher).Flush()
@@ -28,7 +44,7 @@ func TestAClientMayGoAwayInTheMiddle(t *testing.T) {
 		Requests: func(yield func(scale.Request, error) bool) {
 			yield(scale.Request{ID: 7, Model: "m", PromptTokens: 4, OutputTokens: 4}, nil)
 		},
-		Manners: func(scale.Request) load.Manners { return load.Manners{Leave: 10, Pause: time.Millisecond} },
+		Manners: func(scale.Request) load.Manners { return manners },
 		Ended:   func(e load.Ended) { ended = append(ended, e) },
 	}
 	if _, err := g.Run(t.Context()); err != nil {

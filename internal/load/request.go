@@ -82,7 +82,7 @@ func (r *run) send(flight context.Context, model *target, request scale.Request,
 		served.TTFT = c.first.Sub(sent)
 	}
 	return result{
-		id: request.ID, sent: sent, left: client.left,
+		id: request.ID, sent: sent, left: client.whenLeft(),
 		due: due.Sub(r.began), lag: sent.Sub(due), served: served,
 		good: model.SLO.Good(served), verified: c.verify, detail: c.detail,
 	}
@@ -100,7 +100,9 @@ func (r *run) ask(ctx context.Context, by *client, id scale.RequestID, body stri
 	post.Header.Set("Content-Type", "application/json")
 	post.Header.Set("Accept", "text/event-stream")
 	post.Header.Set(HeaderRequest, strconv.FormatUint(uint64(id), 10))
+	began := by.await()
 	reply, err := r.Client.Do(post)
+	began()
 	if err != nil {
 		return scale.Served{Outcome: c.unanswered(ctx, fmt.Errorf("no answer: %w", err))}
 	}

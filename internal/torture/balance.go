@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/penstock/penstock/internal/load"
@@ -30,7 +31,10 @@ type balance struct {
 	next    atomic.Uint64
 	refused atomic.Int64 // 503 of a gateway that goes down, sent to another
 	dead    atomic.Int64 // connections refused
-	closed  atomic.Int64 // idle connections that a gateway closed just as they were used
+	closed  atomic.Int64 // connections closed as they were used, by a gateway that was ending
+
+	mu     sync.Mutex
+	ending map[string]bool // hosts of gateways that were told to end and are not back
 
 	went sync.Map // by request: host of the gateway that it went to last
 }
@@ -40,6 +44,7 @@ func (b *balance) RoundTrip(request *http.Request) (*http.Response, error) {
 	deadline := time.Now().Add(unreached)
 	for {
 		host := b.hosts[b.next.Add(1)%uint64(len(b.hosts))]
+		sent := time.Now()
 		reply, err := b.send(request, host)
 		switch {
 		case err == nil && reply.StatusCode == http.StatusServiceUnavailable && reply.Header.Get("X-Should-Retry") == "true":
@@ -51,7 +56,7 @@ func (b *balance) RoundTrip(request *http.Request) (*http.Response, error) {
 			_ = reply.Body.Close()
 		case err != nil && notConnected(err) && time.Now().Before(deadline):
 			b.dead.Add(1)
-		case err != nil && closedIdle(err) && time.Now().Before(deadline):
+		case err != nil && b.unread(host, sent, err) && time.Now().Before(deadline):
 			b.closed.Add(1)
 		default:
 			return reply, err
@@ -82,13 +87,29 @@ func notConnected(err error) bool {
 	return errors.As(err, &failure) && failure.Op == "dial"
 }
 
-// closedIdle says whether a gateway closed a connection that nothing was asked
-// by, as any server may, just as a request went out by it: every HTTP client
-// has to do with that, by RFC 9112 9.3.1. A gateway that was killed leaves the
-// same behind for requests that it had read, and those are lost with it; but
-// what is sent again then is at worst served twice.
-func closedIdle(err error) bool {
-	return strings.Contains(err.Error(), "server closed idle connection")
+// justNow is how soon after it was sent a request must fail to count as unread.
+const justNow = 250 * time.Millisecond
+
+// unread says whether a gateway that ends closed a connection just as a request
+// went out by it, or before it took the connection from the kernel's queue. No
+// server can end without that, and HTTP leaves it to the client to ask again
+// (RFC 9112 9.3.1; OpenAI's clients do). What was refused, held or streamed by
+// then was answered, or failed later than justNow.
+func (b *balance) unread(host string, sent time.Time, err error) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ending[host] && time.Since(sent) < justNow &&
+		(errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || strings.Contains(err.Error(), "server closed idle connection"))
+}
+
+// ends takes in that a gateway is told to end, or is back.
+func (b *balance) ends(host string, now bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ending == nil {
+		b.ending = map[string]bool{}
+	}
+	b.ending[host] = now
 }
 
 // pause is false when ctx ended first.

@@ -115,6 +115,7 @@ func (r *run) restart(ctx context.Context) error {
 			r.crowd.killed(kill{host: g.address, at: time.Now()})
 			r.done.Kills++
 		} else {
+			r.crowd.balance.ends(g.address, true)
 			r.done.Restarts++
 		}
 		r.say("%s gets %s", g.name, by)
@@ -124,6 +125,7 @@ func (r *run) restart(ctx context.Context) error {
 		if err := g.start(ctx); ctx.Err() == nil && err != nil {
 			return err
 		}
+		r.crowd.balance.ends(g.address, false)
 	}
 }
 

@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -120,6 +122,31 @@ func TestTheBalanceGoesOnWhereAGatewayGoesDown(t *testing.T) {
 	}
 	if b.refused.Load() == 0 || b.dead.Load() == 0 || asked.Load() != 3+b.refused.Load() {
 		t.Errorf("%d refused, %d unreachable, %d asked", b.refused.Load(), b.dead.Load(), asked.Load())
+	}
+}
+
+func TestOnlyAGatewayThatEndsMayCloseAConnectionUnread(t *testing.T) {
+	b := &balance{}
+	b.ends("ending", true)
+	b.ends("back", true)
+	b.ends("back", false)
+	now := time.Now()
+	for name, c := range map[string]struct {
+		host string
+		sent time.Time
+		err  error
+		want bool
+	}{
+		"closed at once":             {"ending", now, io.EOF, true},
+		"reset at once":              {"ending", now, &net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)}, true},
+		"closed after it was held":   {"ending", now.Add(-time.Second), io.EOF, false},
+		"by one that is back":        {"back", now, io.EOF, false},
+		"by one that does not end":   {"other", now, io.EOF, false},
+		"for another reason at once": {"ending", now, errors.New("malformed reply"), false},
+	} {
+		if got := b.unread(c.host, c.sent, c.err); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 
