@@ -24,6 +24,7 @@ func llamaCases() []engineCase {
 		{"llama boots from zero on the first request and answers it", llamaBoots},
 		{"llama streams chat, completions and responses whole, each token checked", llamaStreams},
 		{"llama batches the streams of one replica", llamaBatches},
+		{"llama closes idle and worn connections, and no request notices", llamaConnections},
 		{"llama scales from 0 to 3 and back to 0 under load, none lost", llamaScales},
 		{"llama killed in the middle of a stream ends it with an error event", llamaKilled},
 		{"llama drains on a notice: the stream ends whole, new ones go elsewhere", llamaDrains},
@@ -53,7 +54,6 @@ func llamaBoots(on stage) {
 	if got := s.engines(); len(got) != 1 {
 		t.Errorf("%v run after one request", got)
 	}
-	until(t, "asleep again", 20*time.Second, func() bool { return len(s.engines()) == 0 })
 }
 
 func llamaStreams(on stage) {
@@ -87,6 +87,23 @@ func llamaBatches(on stage) {
 	metrics := get(t, "http://"+s.one().address+"/metrics")
 	if busy, ok := value(metrics, "llamacpp:n_busy_slots_per_decode"); !ok || busy < 1.5 {
 		t.Errorf("%v slots were busy at a time, for eight streams at once:\n%s", busy, metrics)
+	}
+}
+
+// llamaConnections asks one after the other: the engine closes a connection
+// after a hundred requests, and one that was idle for five seconds, just when
+// the next may be on its way.
+func llamaConnections(on stage) {
+	t, in := on.t, on.installation
+	s := serve(t, in, change{"replicas: {min: 0, max: 3}", "replicas: {min: 1, max: 1}"})
+	for i := range 250 {
+		asked := ask{prompt: prompt(3), tokens: 1 + i%3}
+		a := stream(s.gateway, asked, nil)
+		a.whole(t, asked)
+	}
+	for i := range 3 {
+		time.Sleep(5*time.Second + time.Duration(i-1)*4*time.Millisecond) // about when the engine closes
+		many(t, s, 4, ask{tokens: 2})
 	}
 }
 
@@ -173,9 +190,10 @@ func llamaScales(on stage) {
 		t.Errorf("at most %d replicas ran, 3 were expected; %d ready at the end", most.Load(), ready)
 	}
 	until(t, "back to zero", 40*time.Second, func() bool { return len(s.engines()) == 0 })
-	if _, all := s.replicas(chat); all != 0 {
-		t.Errorf("no process is left, and status tells of %d replicas", all)
-	}
+	until(t, "status says so", 5*time.Second, func() bool {
+		_, all := s.replicas(chat)
+		return all == 0
+	})
 }
 
 // burst is a trace of so many requests, one each interval.
