@@ -45,6 +45,13 @@ type InferenceAutoscalerSpec struct {
 	// +optional
 	Hosts []string `json:"hosts,omitempty"`
 
+	// Sends comments to event streams that are held for 10 s or longer, so that no
+	// proxy between takes the connection for dead. They commit status 200: what goes
+	// wrong later, an expired hold too, is told in an error event.
+	// +kubebuilder:default=false
+	// +optional
+	Heartbeats bool `json:"heartbeats,omitempty"`
+
 	// Who gets scarce accelerators: higher first.
 	// +kubebuilder:default=0
 	// +optional

@@ -47,7 +47,7 @@ func (m *machine) settings() (lease.Settings, error) {
 		Tenants: m.gateway.Tenants, MaxHeld: s.MaxHeld, MaxHeldBytes: s.MaxHeldBytes, MaxBody: s.MaxBody, DrainTimeout: s.DrainTimeout,
 	}
 	for _, model := range m.config.Models {
-		model.Schedules = nil
+		model.Schedules, model.Signals = nil, nil
 		model.Variants = slices.Clone(model.Variants)
 		for i, v := range model.Variants {
 			model.Variants[i] = scale.Variant{Name: v.Name, ColdStart: v.ColdStart}

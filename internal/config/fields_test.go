@@ -146,6 +146,7 @@ func fieldCases() map[string]map[string]fieldCase {
 			"spec.model":                              {a: "a", b: "b"},
 			"spec.aliases":                            {a: nil, b: []any{"c"}},
 			"spec.paths":                              {a: nil, b: []any{"/detect"}},
+			"spec.heartbeats":                         {a: false, b: true},
 			"spec.hosts":                              {a: nil, b: []any{"detect.example.com"}},
 			"spec.priority":                           {a: 0, b: 100},
 			"spec.owner.businessUnit":                 {a: nil, b: "sales"},

@@ -65,7 +65,7 @@ func (f *file) checkModel(m modelObject, server Server) (scale.Model, map[string
 	m.checkName(m.Name)
 	m.checkServedName("spec.model", spec.Model)
 	model := scale.Model{
-		Name: spec.Model, Aliases: m.aliases(), Paths: spec.Paths, Hosts: spec.Hosts, Priority: int(spec.Priority),
+		Name: spec.Model, Aliases: m.aliases(), Paths: spec.Paths, Hosts: spec.Hosts, Priority: int(spec.Priority), Heartbeats: spec.Heartbeats,
 		Owner:           scale.Owner{BusinessUnit: spec.Owner.BusinessUnit},
 		Schedules:       m.checkSchedules(),
 		Signals:         f.checkSignals(m, server.Prometheus),

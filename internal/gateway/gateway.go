@@ -82,6 +82,7 @@ type Gateway struct {
 	Logger     *slog.Logger
 	AccessLog  *slog.Logger // gets one line for each request; nil for none
 
+	heartbeat     time.Duration // shorter in tests; 0 for heartbeatEvery
 	once          sync.Once
 	fault         error             // why the metrics could not be registered
 	owners        []*owner          // in the order of Models

@@ -169,7 +169,7 @@ func (x *exchange) run(ctx context.Context) {
 	defer x.settle(result{outcome: scale.Failed}) // only if a panic came before the one below
 	result := x.attempts(ctx)
 	x.settle(result)
-	if result.abort {
+	if result.abort || x.w.beats && result.outcome != scale.OK {
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -239,13 +239,19 @@ const maxTries = 2
 
 // wait returns what admission decides, or why the exchange is over before.
 func (x *exchange) wait(ctx context.Context) (dispatch, error) {
-	select {
-	case d := <-x.call.dispatch:
-		return d, nil
-	case <-ctx.Done():
-		return dispatch{}, ctx.Err()
-	case <-x.owner.stopped:
-		return dispatch{}, errNotRunning
+	beat, stop := x.beats()
+	defer stop()
+	for {
+		select {
+		case d := <-x.call.dispatch:
+			return d, nil
+		case <-ctx.Done():
+			return dispatch{}, ctx.Err()
+		case <-x.owner.stopped:
+			return dispatch{}, errNotRunning
+		case <-beat:
+			x.beat()
+		}
 	}
 }
 

@@ -79,6 +79,10 @@ type plainError struct {
 // write answers a request with the refusal, in the form of what was asked.
 func (f *refusal) write(w *visit, r *http.Request) {
 	w.code = f.code
+	if w.beats {
+		f.writeEvent(w, w.shape)
+		return
+	}
 	if isRPC(r) {
 		f.writeRPC(w)
 		return

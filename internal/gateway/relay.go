@@ -209,6 +209,9 @@ func (y *relay) run(ctx context.Context, room []byte) result {
 	case n == 0 && eof && y.meter.events && y.reply.StatusCode == http.StatusOK:
 		return y.unanswered(errEmpty)
 	}
+	if y.w.beats && !y.meter.judged {
+		return y.translate(ctx, room, n, err)
+	}
 	out := result{begin: time.Now(), streamed: y.meter.events}
 	y.attempt.begun.Store(true)
 	if y.tape != nil {
@@ -261,6 +264,9 @@ func (y *relay) next(into []byte) (int, error) {
 
 // header passes on the status and the header.
 func (y *relay) header() {
+	if y.w.beats {
+		return // there is one already
+	}
 	dropHops(y.reply.Header)
 	h := y.w.Header()
 	for name, values := range y.reply.Header {
@@ -361,13 +367,10 @@ func lost(err error) *refusal {
 func (y *relay) errorEvent(err error) []byte {
 	f := lost(err)
 	event := y.meter.gap()
-	if y.shape == responses {
-		return fmt.Appendf(event, "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"object\":\"response\",\"status\":\"failed\",\"error\":{\"code\":%q,\"message\":%q}}}\n\n", f.code, f.message)
-	}
 	if isOpenInference(y.r) {
 		return fmt.Appendf(event, "data: %s\n\n", f.plainBody())
 	}
-	return fmt.Appendf(event, "data: %s\n\n", f.body())
+	return append(event, f.event(y.shape)...)
 }
 
 // isEvents says whether a reply is an event stream.

@@ -25,6 +25,8 @@ type visit struct {
 	outcome  scale.Outcome
 	served   scale.Served // how the exchange ended, if there was one
 	began    bool         // a byte of a replica's reply came
+	beats    bool         // heartbeats have made the reply an event stream
+	shape    shape        // of that stream
 	replica  scale.ReplicaID
 	attempts int
 	status   int

@@ -16,7 +16,10 @@ type Model struct {
 	Priority int      // who gets scarce GPUs: higher first
 	Owner    Owner
 	SLO      SLO
-	Variants []Variant
+	// Heartbeats has streams that are held long sent comments, so that nobody
+	// between takes the connection for dead.
+	Heartbeats bool
+	Variants   []Variant
 
 	Replicas        Range       // bounds on serving replicas (Starting and Ready) over all variants
 	WarmFloor       WarmFloor   // replicas that stay, also when nothing is asked
