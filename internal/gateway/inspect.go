@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/go-json-experiment/json/jsontext"
@@ -109,6 +111,9 @@ func (h *hints) member(d *jsontext.Decoder, body []byte) error {
 		}
 		token, err := d.ReadToken()
 		h.model = token.String()
+		if err == nil && strings.ContainsRune(h.model, utf8.RuneError) {
+			return errNoObject // readers differ over text that is none
+		}
 		return err
 	case "stream":
 		h.stream = d.PeekKind() == 't'
@@ -128,6 +133,9 @@ func (h *hints) member(d *jsontext.Decoder, body []byte) error {
 			h.prefix = prefixOf(body[before:d.InputOffset()])
 		}
 		return err
+	}
+	if len(name) == len("model") && bytes.EqualFold(name, []byte("model")) {
+		return errDuplicate // Go's encoding/json takes it for the same key
 	}
 	return d.SkipValue()
 }
