@@ -43,6 +43,11 @@ SOAK ?= --for 1h --rate 280 --gateways 2
 soak: build ## Mistreat Penstock for an hour: replicas and gateways killed, a million verified streams; SOAK="--for 2m" for less.
 	bin/penstock torture soak $(SOAK)
 
+.PHONY: test-hostile
+test-hostile: ## Hold the gateway against hostile clients, h2spec and slowhttptest: two minutes.
+	PENSTOCK_HOSTILE=1 $(GO) test -count=1 -timeout 10m -v \
+		-run 'H2spec|Slowhttptest|FloodsOfFrames|TakeNothing|RawRequests|OneReading|BadStreams|ProxyBehaviours' ./internal/gateway
+
 .PHONY: build
 build: ## Build bin/penstock.
 	$(GO) build -trimpath -o bin/penstock ./cmd/penstock

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	stdjson "encoding/json"
 	"fmt"
 	"os/exec"
@@ -73,19 +74,15 @@ func bodies() []string {
 	add(`{%,`+m+`}`, `"metadata":{"model":"x"}`, `"messages":[{"model":"x"}]`, `"a":{"b":1,"b":2}`, `"a":[{"b":1,"\u0062":2}]`, `"a":{"model":"x","model":"y"}`, `"a":"\"model\":\"x\""`, `"a":"},\"model\":\"x\""`, `"a\",\"model":"x"`, `"a":"\\","model":"m"`, `"stream":true,"stream":false`, `"stream":"true"`, `"stream":1`, `"Stream":true`, `"messages":[],"messages":[]`, `"":1,"":2`, `"a":1,"\u0061":2`, `"\/":1,"/":2`, `"é":1,"\u00e9":2`, `"é":1,"e\u0301":2`)
 	// Other encodings.
 	text := "{" + m + "}"
-	add(utf16Of(text, false), utf16Of(text, true), "\xff\xfe"+utf16Of(text, false), "\xfe\xff"+utf16Of(text, true), "\xef\xbb\xbf"+text, "+AHs-"+m+"+AH0-", "\x1f\x8b\x08\x00", "\x00"+text, "\xef\xbb\xbf\xef\xbb\xbf"+text)
-	add("%", utf16Of(text, false), utf16Of(text, true), "\xff\xfe"+utf16Of(text, false), "\xfe\xff"+utf16Of(text, true), "\xef\xbb\xbf"+text, "\x1f\x8b\x08\x00", "\x00"+text)
+	add(utf16Of(text, binary.LittleEndian), utf16Of(text, binary.BigEndian), "\xff\xfe"+utf16Of(text, binary.LittleEndian), "\xfe\xff"+utf16Of(text, binary.BigEndian), "\xef\xbb\xbf"+text, "+AHs-"+m+"+AH0-", "\x1f\x8b\x08\x00", "\x00"+text, "\xef\xbb\xbf\xef\xbb\xbf"+text)
+	add("%", utf16Of(text, binary.LittleEndian), utf16Of(text, binary.BigEndian), "\xff\xfe"+utf16Of(text, binary.LittleEndian), "\xfe\xff"+utf16Of(text, binary.BigEndian), "\xef\xbb\xbf"+text, "\x1f\x8b\x08\x00", "\x00"+text)
 	return all
 }
 
-func utf16Of(text string, big bool) string {
+func utf16Of(text string, order binary.AppendByteOrder) string {
 	var b []byte
 	for _, unit := range utf16.Encode([]rune(text)) {
-		if big {
-			b = append(b, byte(unit>>8), byte(unit))
-		} else {
-			b = append(b, byte(unit), byte(unit>>8))
-		}
+		b = order.AppendUint16(b, unit)
 	}
 	return string(b)
 }

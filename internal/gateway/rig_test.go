@@ -58,7 +58,7 @@ func newRig(t *testing.T, adjust func(*Gateway)) *rig {
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
 	stop := r.listen()
-	r.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}}
+	r.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true}}
 	t.Cleanup(func() {
 		r.client.CloseIdleConnections()
 		stop()
