@@ -147,6 +147,9 @@ func (x *exchange) outbound(ctx context.Context, address string) *http.Request {
 	}
 	body := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.body)), nil }
 	first, _ := body()
+	if len(x.body) == 0 {
+		first, body = http.NoBody, nil // or it is sent in chunks
+	}
 	request := &http.Request{
 		Method: x.r.Method,
 		URL:    &url.URL{Scheme: "http", Host: address, Path: x.r.URL.Path, RawQuery: x.r.URL.RawQuery},
@@ -278,6 +281,9 @@ func (y *relay) header() {
 		// After a length that was kept, neither an event of ours nor an abort
 		// would be seen.
 		h.Del("Content-Length")
+	}
+	if _, typed := h["Content-Type"]; !typed {
+		h["Content-Type"] = nil // or net/http guesses one
 	}
 	y.w.WriteHeader(y.reply.StatusCode)
 }

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"encoding/csv"
 	"encoding/xml"
 	"io"
@@ -116,6 +115,8 @@ func TestSlowhttptest(t *testing.T) {
 			prefix := filepath.Join(t.TempDir(), "slow")
 			arguments := append(mode, "-c", connections, "-r", "200", "-l", "18", "-p", "3", "-g", "-o", prefix, "-u", r.url+"/v1/chat/completions")
 			run := exec.CommandContext(t.Context(), tool, arguments...)
+			var said strings.Builder
+			run.Stdout = &said
 			if err := run.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -133,8 +134,8 @@ func TestSlowhttptest(t *testing.T) {
 			if most < 400 {
 				t.Errorf("only %d connections were open at once: too few for a test", most)
 			}
-			if name == "headers" && open > most/20 {
-				t.Errorf("%d connections are open to the end, %d closed", open, closed)
+			if name == "headers" && !strings.Contains(said.String(), "No open connections left") {
+				t.Errorf("%d connections are open to the end, %d closed: %s", open, closed, said.String())
 			}
 			t.Logf("slowhttptest, %s: %s connections, %d open at the end, %d good requests beside, %d failed, p99 %s (%s without)", name, connections, open, beside.asked, beside.failed, beside.slow, calm.slow)
 		})
@@ -150,8 +151,7 @@ type verdict struct {
 // judge asks without pause on eight connections.
 func (r *rig) judge(t *testing.T, span time.Duration) verdict {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), span)
-	defer cancel()
+	until := time.Now().Add(span)
 	var (
 		mu   sync.Mutex
 		v    verdict
@@ -160,7 +160,7 @@ func (r *rig) judge(t *testing.T, span time.Duration) verdict {
 	)
 	for range 8 {
 		done.Go(func() {
-			for ctx.Err() == nil {
+			for time.Now().Before(until) {
 				begun := time.Now()
 				reply, err := r.post(t.Context(), "/v1/chat/completions", echoBody("good", 3))
 				good := err == nil
