@@ -441,6 +441,9 @@ func seen(m scale.ModelState, now time.Time) []Seen {
 	add("gateway", "in flight", "requests", d.InFlight)
 	add("gateway", "good", "requests since it began", d.Good)
 	add("gateway", "bad", "requests since it began", d.Bad)
+	for _, s := range m.Model.Signals {
+		add("business signal", s.Name, "", m.Signal(s.Name))
+	}
 	replicas := slices.Clone(m.Replicas)
 	slices.SortFunc(replicas, func(a, b scale.Replica) int { return cmp.Compare(a.ID, b.ID) })
 	for _, r := range replicas {
@@ -452,6 +455,14 @@ func seen(m scale.ModelState, now time.Time) []Seen {
 		add(of, "running", "requests", r.Load.Running)
 		add(of, "waiting", "requests", r.Load.Waiting)
 		add(of, "KV cache", "share", r.Load.KVCacheUsage)
+		for _, timing := range []struct {
+			signal string
+			scale.Timing
+		}{{"TTFT by the engine (mean)", r.Load.Engine.TTFT}, {"TPOT by the engine (mean)", r.Load.Engine.TPOT}, {"end to end by the engine (mean)", r.Load.Engine.EndToEnd}} {
+			if timing.Known() { // many engines do not tell it
+				add(of, timing.signal, "s", mean(timing.Timing))
+			}
+		}
 	}
 	return all
 }

@@ -46,6 +46,7 @@ type ModelStatus struct {
 	Targets      []TargetStatus `json:"targets"`
 	Members      []Member       `json:"members"` // its replicas, by name
 	Demand       Demand         `json:"demand"`
+	Signals      []SignalView   `json:"signals"`        // business signals
 	TTFT         *Measure       `json:"ttft,omitempty"` // null where no limit is set
 	TPOT         *Measure       `json:"tpot,omitempty"`
 	Latency      *Measure       `json:"latency,omitempty"`
@@ -72,6 +73,8 @@ type Member struct {
 	Since    float64 `json:"since_seconds"` // in this phase
 	InFlight *Value  `json:"in_flight"`
 	TakenIn  float64 `json:"taken_in_seconds,omitempty"` // by a notice
+	// Engine is what its own server says.
+	Engine EngineView `json:"engine"`
 }
 
 // TargetStatus is one target of a model.
@@ -213,7 +216,7 @@ func perModel(d scale.Decision) map[string]scale.Decision {
 func modelStatus(m scale.ModelState, d scale.Decision, now time.Time) ModelStatus {
 	s := ModelStatus{
 		Name: m.Model.Name, BusinessUnit: m.Model.Owner.BusinessUnit, Mode: m.Model.Mode.String(),
-		Targets: targets(m, d), Members: members(m, now), SLO: attainment(m, d), Decision: view(d, m.Model.Name),
+		Targets: targets(m, d), Members: members(m, now), Signals: signalViews(m, now), SLO: attainment(m, d), Decision: view(d, m.Model.Name),
 		Demand: Demand{
 			Arrivals: value(m.Demand.Arrivals, now), Held: value(m.Demand.Held, now),
 			HeldFor: value(m.Demand.HeldFor, now), InFlight: value(m.Demand.InFlight, now),
@@ -481,7 +484,7 @@ func members(m scale.ModelState, now time.Time) []Member {
 	for _, r := range m.Replicas {
 		all = append(all, Member{
 			Replica: string(r.ID), Variant: r.Target.Variant, Capacity: r.Target.Capacity.String(), Phase: r.Phase.String(),
-			Since: seconds(now.Sub(r.Since)), InFlight: value(r.Load.InFlight, now),
+			Since: seconds(now.Sub(r.Since)), InFlight: value(r.Load.InFlight, now), Engine: engineView(r.Load, now),
 		})
 	}
 	return all

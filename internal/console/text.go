@@ -13,19 +13,23 @@ import (
 // width is that of a terminal as it opens.
 const width = 80
 
-// ReplicaText lists every replica, for people.
+// ReplicaText lists every replica, for people. What its engine says follows what
+// the gateway counts; times are its means.
 func (s Status) ReplicaText() string {
-	rows := [][]string{{"REPLICA", "MODEL", "PHASE", "SINCE", "IN FLIGHT", "TAKEN IN"}}
+	rows := [][]string{{"REPLICA", "MODEL", "PHASE", "SINCE", "IN FLIGHT", "ENGINE", "RUNS", "WAITS", "KV", "TTFT", "TPOT", "TAKEN IN"}}
 	for _, m := range s.Models {
 		for _, r := range m.Members {
 			taken := ""
 			if r.TakenIn > 0 {
 				taken = fmt.Sprintf("%.0f s", r.TakenIn)
 			}
-			rows = append(rows, []string{r.Replica, shorten(m.Name, 16), r.Phase, fmt.Sprintf("%.0f s", r.Since), number(r.InFlight), taken})
+			rows = append(rows, []string{
+				r.Replica, shorten(m.Name, 16), r.Phase, fmt.Sprintf("%.0f s", r.Since), number(r.InFlight),
+				r.Engine.Name, number(r.Engine.Running), number(r.Engine.Waiting), share(r.Engine.KVCache), r.Engine.TTFT.text(), r.Engine.TPOT.text(), taken,
+			})
 		}
 	}
-	return strings.Join(table(rows, []bool{false, false, false, true, true, true}), "\n") + "\n"
+	return strings.Join(table(rows, []bool{false, false, false, true, true, false, true, true, true, true, true, true}), "\n") + "\n"
 }
 
 // Text is the status for people, in lines of at most 80 columns where names

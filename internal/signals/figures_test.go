@@ -164,7 +164,7 @@ func TestAFigureBehindTLSAndAToken(t *testing.T) {
 	}
 	write(authority, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
 	write(token, "one\n")
-	source := signals.Source{Model: "m", Name: "queue", Path: []string{"queue"}, Every: 10 * time.Millisecond}
+	source := signals.Source{Model: "m", Name: "queue", Path: []string{"queue"}, Every: time.Second}
 	source.Endpoint = signals.Endpoint{URL: server.URL, CAFile: authority, TokenFile: token}
 	f, log := follow(t, source)
 	newest := func() scale.Observation {

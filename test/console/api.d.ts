@@ -17,7 +17,9 @@ declare namespace API {
     idle: number; held: number; held_for_seconds: number; whole: boolean; models: ModelLine[]; gone: string[];
   }
   interface Target { variant: string; capacity: string; replicas: Replicas; infeasible?: boolean; batch_limit: number; kv_tokens: number; per_replica_per_second: number }
+  interface SignalView { name: string; value: Value | null; per_replica: number; fresh_for_seconds: number; fresh: boolean }
   interface ModelStatus {
+    signals: SignalView[];
     name: string; condition: string; why: string; replicas: Replicas; targets: Target[]; ttft?: Measure | null; tpot?: Measure | null; latency?: Measure | null;
     slo: Attainment; cost: Cost; decision: Decision;
     demand: { arrivals_per_second: Value | null; forecast_per_second: number | null; horizon_seconds: number; held: Value | null; held_for_seconds: Value | null; in_flight: Value | null };
