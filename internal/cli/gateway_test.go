@@ -3,12 +3,14 @@ package cli
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -88,10 +90,7 @@ func serveShared(t *testing.T) *machine {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "penstock.yaml")
-	text := fmt.Sprintf(quick, filepath.Join(dir, "state"), file)
-	text = strings.Replace(text, "  gpus:", "  gateways: {listen: \"127.0.0.1:0\"}\n  gpus:", 1)
-	text = strings.Replace(text, "replicas: {min: 0, max: 8}", "replicas: {min: 4, max: 4}", 1)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(shared(dir, file)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cfg, err := config.Load(file)
@@ -104,6 +103,13 @@ func serveShared(t *testing.T) *machine {
 		return ok && len(latest.Snapshot.Models) > 0 && readyOf(latest.Snapshot.Models[0]) == 4
 	})
 	return m
+}
+
+// shared is what serveShared serves.
+func shared(dir, file string) string {
+	text := fmt.Sprintf(quick, filepath.Join(dir, "state"), file)
+	text = strings.Replace(text, "  gpus:", "  gateways: {listen: \"127.0.0.1:0\"}\n  gpus:", 1)
+	return strings.Replace(text, "replicas: {min: 0, max: 8}", "replicas: {min: 4, max: 4}", 1)
 }
 
 func readyOf(s scale.ModelState) int {
@@ -141,14 +147,14 @@ func burst(t *testing.T, m *machine, url string, n int, rate float64) load.Repor
 func TestAKilledGatewayTakesOnlyItsOwnRequests(t *testing.T) {
 	m := serveShared(t)
 	victim, victimURL := startGateway(t, m.leaseURL())
-	_, otherURL := startGateway(t, m.leaseURL())
+	another, otherURL := startGateway(t, m.leaseURL())
 	until(t, "both have joined", 5*time.Second, func() bool { return len(m.lessor.Gateways()) == 2 })
 	var own, other, lost load.Report
 	var running sync.WaitGroup
-	running.Go(func() { own = burst(t, m, m.url(), 150, 13) })
-	running.Go(func() { other = burst(t, m, otherURL, 150, 13) })
-	running.Go(func() { lost = burst(t, m, victimURL, 80, 13) })
-	time.Sleep(3 * time.Second) // so that all have requests in flight; nothing depends on how many
+	running.Go(func() { own = burst(t, m, m.url(), 100, 13) })
+	running.Go(func() { other = burst(t, m, otherURL, 100, 13) })
+	running.Go(func() { lost = burst(t, m, victimURL, 50, 13) })
+	time.Sleep(2 * time.Second) // so that all have requests in flight; nothing depends on how many
 	if err := victim.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -157,11 +163,11 @@ func TestAKilledGatewayTakesOnlyItsOwnRequests(t *testing.T) {
 	running.Wait()
 	for name, r := range map[string]load.Report{"own": own, "other": other, "victim": lost} {
 		t.Logf("%s: %+v, %d verified, TTFT p99 %v", name, r.Outcomes, r.Verified, r.TTFT.P99)
-		if name != "victim" && (r.Outcomes[scale.OK] != 150 || r.Verified != 150) {
+		if name != "victim" && (r.Outcomes[scale.OK] != 100 || r.Verified != 100) {
 			t.Errorf("%s: %+v", name, r.Outcomes)
 		}
 	}
-	if n := lost.Outcomes[scale.OK]; n == 80 || n < 10 || lost.Outcomes[scale.Corrupted] > 0 {
+	if n := lost.Outcomes[scale.OK]; n == 50 || n == 0 || lost.Outcomes[scale.Corrupted] > 0 {
 		t.Errorf("victim: %+v", lost.Outcomes)
 	}
 	for id, n := range peaks(t, m) {
@@ -169,4 +175,80 @@ func TestAKilledGatewayTakesOnlyItsOwnRequests(t *testing.T) {
 			t.Errorf("%s had %d requests at once, and its limit is 4", id, n)
 		}
 	}
+	if err := another.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := another.Wait(); err != nil {
+		t.Errorf("after SIGTERM the gateway ended with %v", err)
+	}
+	if left := m.lessor.Gateways(); len(left) > 0 {
+		t.Errorf("gateways that have ended still have a lease: %v", left)
+	}
+}
+
+// A gateway drains before it ends, and so does every gateway before the replicas
+// are stopped: in both, the streams under way are finished.
+func TestEndingFinishesTheStreamsOfEveryGateway(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "penstock.yaml")
+	if err := os.WriteFile(file, []byte(shared(dir, file)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server, _ := startServer(t, file)
+	log := server.Stderr.(*lockedBuffer)
+	_, after, _ := strings.Cut(log.String(), "gateways ")
+	office, _, _ := strings.Cut(after, " ")
+	first, firstURL := startGateway(t, office)
+	_, secondURL := startGateway(t, office)
+	until(t, "a replica is ready", 20*time.Second, func() bool { return strings.Contains(log.String(), "replica ready") })
+	read := make(chan error, 2)
+	for _, url := range []string{firstURL, secondURL} {
+		go func() { read <- wholeStream(t, url, 100) }() // two seconds
+	}
+	until(t, "both have begun", 10*time.Second, func() bool { return streamsBegun.Load() == 2 })
+	for _, p := range []*exec.Cmd{first, server} {
+		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := <-read; err != nil {
+			t.Error(err)
+		}
+	}
+	for _, p := range []*exec.Cmd{first, server} {
+		if err := p.Wait(); err != nil {
+			t.Errorf("%v ended with %v", p.Args[1], err)
+		}
+	}
+}
+
+// streamsBegun counts the streams whose first byte has come.
+var streamsBegun atomic.Int32
+
+// wholeStream reads one stream of so many tokens to its end.
+func wholeStream(t *testing.T, url string, tokens int) error {
+	t.Helper()
+	body := fmt.Sprintf(`{"model":"quick","messages":[{"role":"user","content":"one two"}],"stream":true,"max_tokens":%d}`, tokens)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/v1/chat/completions", strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	client := load.NewClient()
+	defer client.CloseIdleConnections()
+	reply, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer reply.Body.Close()
+	from := bufio.NewReader(reply.Body)
+	if _, err := from.Peek(1); err != nil {
+		return fmt.Errorf("%s: %w", reply.Status, err)
+	}
+	streamsBegun.Add(1)
+	text, err := io.ReadAll(from)
+	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(text)), "[DONE]") {
+		return fmt.Errorf("%s: the stream ended with %q, %w", url, text[max(0, len(text)-200):], err)
+	}
+	return nil
 }

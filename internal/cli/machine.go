@@ -107,11 +107,8 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 		Limits: gateway.Limits{MaxHeld: c.Server.MaxHeld, MaxHeldBytes: c.Server.MaxHeldBytes, MaxBody: c.Server.MaxBody},
 		Wake:   func(string) { m.wake() }, Tenants: tenants, Registerer: registry, Logger: m.logger, AccessLog: access,
 	}
-	if pair := c.Server.TLS; pair != (config.TLS{}) {
-		m.gateway.Certificate = &gateway.Certificate{CertFile: pair.CertFile, KeyFile: pair.KeyFile, Logger: m.logger}
-		if err := m.gateway.Certificate.Load(); err != nil {
-			return err
-		}
+	if err := m.certify(); err != nil {
+		return err
 	}
 	if err := m.lease(ctx); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/penstock/penstock/internal/config"
+	"github.com/penstock/penstock/internal/gateway"
 )
 
 // accessLog opens what the configuration says of the access log; nil for none.
@@ -46,4 +47,14 @@ func (m *machine) warnOfClearText(ctx context.Context) {
 		return
 	}
 	m.logger.WarnContext(ctx, "keys and prompts cross the network in clear", "address", address.String(), "remedy", "set spec.tls")
+}
+
+// certify gives the gateway its certificate, if it has one.
+func (m *machine) certify() error {
+	pair := m.config.Server.TLS
+	if pair == (config.TLS{}) {
+		return nil
+	}
+	m.gateway.Certificate = &gateway.Certificate{CertFile: pair.CertFile, KeyFile: pair.KeyFile, Logger: m.logger}
+	return m.gateway.Certificate.Load()
 }
