@@ -48,6 +48,27 @@ test-hostile: ## Hold the gateway against hostile clients, h2spec and slowhttpte
 	PENSTOCK_HOSTILE=1 $(GO) test -count=1 -timeout 10m -v \
 		-run 'H2spec|Slowhttptest|FloodsOfFrames|TakeNothing|RawRequests|OneReading|BadStreams|ProxyBehaviours' ./internal/gateway
 
+# What the console's page is checked and tested with is installed beside the
+# tree, where no other check walks: from package-lock.json, nothing of it runs.
+CONSOLE = .cache/console
+$(CONSOLE)/node_modules: test/console/package-lock.json
+	@mkdir -p $(CONSOLE)
+	cp test/console/package.json test/console/package-lock.json $(CONSOLE)/
+	cd $(CONSOLE) && npm ci --silent --ignore-scripts --no-audit --no-fund
+	ln -sfn ../../$(CONSOLE)/node_modules test/console/node_modules
+	@touch $@
+
+.PHONY: check-js
+check-js: $(CONSOLE)/node_modules ## Check the types of the console's page. Needs Node.
+	test/console/node_modules/.bin/tsc -p test/console
+
+.PHONY: test-console
+test-console: $(CONSOLE)/node_modules ## Test the console's page in a browser. Needs Node and Chromium.
+	$(GO) build -o $(CONSOLE)/penstock ./cmd/penstock
+	$(GO) test -c -o $(CONSOLE)/console.test ./internal/console
+	PENSTOCK=$(CURDIR)/$(CONSOLE)/penstock GO_TESTS=$(CURDIR)/$(CONSOLE)/console.test SHOTS=$(CURDIR)/$(CONSOLE)/shots \
+		node --test --test-timeout 300000 test/console/console.test.js
+
 .PHONY: build
 build: ## Build bin/penstock.
 	$(GO) build -trimpath -o bin/penstock ./cmd/penstock

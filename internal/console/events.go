@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -44,6 +45,11 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 	_ = s.control.SetReadDeadline(time.Time{}) // the request was read; its end says that the client went away
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold events back
+	if accepts(r) {
+		w.Header().Set("Content-Encoding", "gzip")
+		s.packer, _ = gzip.NewWriterLevel(w, gzip.BestSpeed) // the level is one that there is
+	}
+	w.Header().Add("Vary", "Accept-Encoding")
 	w.WriteHeader(http.StatusOK)
 	s.run(r)
 }
@@ -52,6 +58,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 type stream struct {
 	console *Console
 	w       http.ResponseWriter
+	packer  *gzip.Writer // nil: as it is
 	control *http.ResponseController
 	model   string
 }
@@ -122,7 +129,14 @@ func (s stream) event(view FleetView) ([]byte, error) {
 // write sends, and fails when the client does not read.
 func (s stream) write(text []byte) error {
 	_ = s.control.SetWriteDeadline(time.Now().Add(cmp.Or(s.console.feed.patience, slowest))) // a recorder has none
-	if _, err := s.w.Write(text); err != nil {
+	if s.packer != nil {
+		if _, err := s.packer.Write(text); err != nil {
+			return fmt.Errorf("write events: %w", err)
+		}
+		if err := s.packer.Flush(); err != nil {
+			return fmt.Errorf("write events: %w", err)
+		}
+	} else if _, err := s.w.Write(text); err != nil {
 		return fmt.Errorf("write events: %w", err)
 	}
 	if err := s.control.Flush(); err != nil {

@@ -88,7 +88,7 @@ func TestThePageBringsNothingOfOthersAndRunsNothingInline(t *testing.T) {
 				t.Errorf("%s: policy %q lacks %s", address, policy, want)
 			}
 		}
-		if strings.Contains(policy, "unsafe") || w.Header().Get("X-Frame-Options") != "DENY" || w.Header().Get("Referrer-Policy") != "no-referrer" {
+		if strings.Contains(policy, "unsafe") || w.Header().Get("X-Frame-Options") != "DENY" || w.Header().Get("Referrer-Policy") != "same-origin" {
 			t.Errorf("%s: %v", address, w.Header())
 		}
 	}

@@ -96,6 +96,9 @@ export function Link({href, children, ...rest}) {
   return html`<a href=${href} onClick=${follow} ...${rest}>${children}</a>`;
 }
 
+/** What may be wider than there is room: the keyboard scrolls it too. @param {{label: string, children?: any}} props */
+export const Scroll = ({label, children}) => html`<div class="scroll" tabindex="0" role="region" aria-label=${label}>${children}</div>`;
+
 /** Runs what is given again and again, so that ages grow. @param {number} every ms */
 export function useClock(every) {
   const [, set] = useState(0);

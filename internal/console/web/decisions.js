@@ -1,6 +1,6 @@
 // Decisions, each opening to what it was made from.
 import {useState} from "./vendor/hooks.js";
-import {address, html, Link, turn, useAsk} from "./base.js";
+import {address, html, Link, Scroll, turn, useAsk} from "./base.js";
 import {isStale} from "./live.js";
 import {age, clock, count, dollars, effects, figure, length, marks, rate} from "./words.js";
 
@@ -64,8 +64,8 @@ function Explained({model, at, live}) {
     ${e.last_change && e.last_change.at !== e.at && html`<div class="effect"><h3>Last change</h3><p><${Link} data-keep="1" href=${address("/decisions", {model: e.model, of: e.model, at: e.last_change.at})}>${clock(new Date(e.last_change.at))}: ${e.last_change.headline}<//></p></div>`}
     <div class="effect"><h3>Rules</h3><p class="rules">${reasons.map((r, i) => html`${i > 0 ? " → " : ""}<code>${r.code}</code>`)}</p></div>
     ${e.forecast && html`<div class="effect"><h3>Planned for</h3><p>${rate(e.forecast.upper_per_second)} requests/s within ${length(e.forecast.horizon_seconds)} (mean ${rate(e.forecast.mean_per_second)}, p${Math.round(100 * e.forecast.quantile)}), of ${count(Math.round(e.forecast.prompt_tokens))} prompt and ${count(Math.round(e.forecast.output_tokens))} output tokens: ${e.required.toFixed(1)} at replicas at once.</p></div>`}
-    <div class="scroll"><table><caption>The plan</caption><thead><tr><th scope="col">Variant</th><th scope="col">Bought as</th><th scope="col" class="n">Replicas</th><th scope="col" class="n">At once (B*)</th><th scope="col" class="n">Requests/s of one</th><th scope="col" class="n">$/h</th></tr></thead>
-      <tbody>${e.plan.map((p) => html`<tr><th scope="row">${p.variant}</th><td>${p.capacity}</td><td class="n">${p.replicas}</td><td class="n">${p.batch_limit || "misses the SLO"}</td><td class="n">${figure(p.per_replica_per_second)}</td><td class="n">${p.cost_per_hour.toFixed(2)}</td></tr>`)}</tbody></table></div>
+    <${Scroll} label="Table of the plan"><table><caption>The plan</caption><thead><tr><th scope="col">Variant</th><th scope="col">Bought as</th><th scope="col" class="n">Replicas</th><th scope="col" class="n">At once (B*)</th><th scope="col" class="n">Requests/s of one</th><th scope="col" class="n">$/h</th></tr></thead>
+      <tbody>${e.plan.map((p) => html`<tr><th scope="row">${p.variant}</th><td>${p.capacity}</td><td class="n">${p.replicas}</td><td class="n">${p.batch_limit || "misses the SLO"}</td><td class="n">${figure(p.per_replica_per_second)}</td><td class="n">${p.cost_per_hour.toFixed(2)}</td></tr>`)}</tbody></table><//>
     <${Saw} seen=${e.seen} replicas=${e.replicas} />
     <p class="bar"><${Copy} /><a href=${address("/api/v1/explain", {model, at: e.at})}>Raw JSON</a></p>
   </section>`;
@@ -95,9 +95,9 @@ function Saw({seen, replicas}) {
   const known = seen.filter((s) => s.value != null);
   const oldest = Math.max(0, ...known.map((s) => s.age_seconds ?? 0));
   const rows = every ? seen : seen.filter((s) => s.of === "gateway");
-  return html`<div class="scroll"><table><caption>It saw ${known.length} signals, the oldest ${age(oldest)} old${seen.length > known.length ? `; ${seen.length - known.length} absent and not used` : ""}. ${replicas.ready} ready, ${replicas.starting} loading, ${replicas.draining} draining.</caption>
+  return html`<${Scroll} label="Table of what it saw"><table><caption>It saw ${known.length} signals, the oldest ${age(oldest)} old${seen.length > known.length ? `; ${seen.length - known.length} absent and not used` : ""}. ${replicas.ready} ready, ${replicas.starting} loading, ${replicas.draining} draining.</caption>
     <thead><tr><th scope="col">Signal</th><th scope="col">Of</th><th scope="col" class="n">Value</th><th scope="col">Unit</th><th scope="col" class="n">Age then</th></tr></thead>
-    <tbody>${rows.map((s) => html`<tr key=${s.of + s.signal}><th scope="row">${s.signal}</th><td>${s.of}</td><td class="n">${s.value == null ? html`<span class="absent">◇ absent</span>` : figure(s.value)}</td><td>${s.unit}</td><td class="n">${s.age_seconds == null ? "–" : age(s.age_seconds)}</td></tr>`)}</tbody></table></div>
+    <tbody>${rows.map((s) => html`<tr key=${s.of + s.signal}><th scope="row">${s.signal}</th><td>${s.of}</td><td class="n">${s.value == null ? html`<span class="absent">◇ absent</span>` : figure(s.value)}</td><td>${s.unit}</td><td class="n">${s.age_seconds == null ? "–" : age(s.age_seconds)}</td></tr>`)}</tbody></table><//>
     ${rows.length < seen.length && html`<button onClick=${() => show(true)}>And ${seen.length - rows.length} of its replicas</button>`}`;
 }
 

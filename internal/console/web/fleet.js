@@ -1,5 +1,5 @@
 // The fleet: one sentence, who is hurt, what changed.
-import {address, html, Link, turn, useAsk} from "./base.js";
+import {address, html, Link, Scroll, turn, useAsk} from "./base.js";
 import {byHurt, isStale} from "./live.js";
 import {age, clock, count, counted, dollars, length, marks, measure, over, percent, rate, replicas, replicasAloud} from "./words.js";
 import {Sparkline} from "./spark.js";
@@ -23,11 +23,11 @@ export function Fleet({live, query}) {
         ${all.length > 8 && html`<input type="search" aria-label="Find a model" placeholder="Find a model" value=${query.get("find") ?? ""}
           onInput=${(/** @type {any} */ e) => turn({find: e.target.value, page: null}, true)} />`}
       </div>
-      <div class="scroll"><table class="models">
+      <${Scroll} label="Table of models"><table class="models">
         <thead><tr><th scope="col">Model</th><th scope="col">Status</th><th scope="col">Error budget left</th><th scope="col">TTFT / limit</th><th scope="col">TPOT / limit</th>
           <th scope="col">Replicas</th><th scope="col">Requests/s</th><th scope="col" class="n">$/h</th><th scope="col">Why</th></tr></thead>
         <tbody>${shown.map((m) => html`<${Line} key=${m.name} m=${m} fleet=${fleet} />`)}</tbody>
-      </table></div>
+      </table><//>
       ${found.length === 0 && html`<p class="empty">${all.length ? `No model is like “${query.get("find")}”.` : "No model is configured."}</p>`}
       <${Pager} page=${page} pages=${Math.ceil(found.length / perPage)} total=${found.length} />
     </section>

@@ -14,6 +14,7 @@ const themes = ["auto", "light", "dark"];
 function Page() {
   const {path, query} = useAddress();
   const live = useLive(path === "/model" ? query.get("name") ?? "" : "");
+  useClock(1000); // what is old looks old, also when nothing comes any more
   const views = {"/": Fleet, "/model": Model, "/decisions": Decisions, "/replicas": Replicas};
   const View = views[/** @type {keyof typeof views} */ (path)] ?? Fleet;
   useEffect(() => {

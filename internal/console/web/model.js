@@ -1,6 +1,6 @@
 // One model: its charts, what bounds it, its replicas, what was decided.
 import {useEffect, useMemo, useRef, useState} from "./vendor/hooks.js";
-import {address, ask, html, Link, turn, useAsk} from "./base.js";
+import {address, ask, html, Link, Scroll, turn, useAsk} from "./base.js";
 import {Chart, Cursor} from "./chart.js";
 import {isStale} from "./live.js";
 import {age, clock, count, dollars, figure, length, marks, percent, rate, replicas, replicasAloud, zone} from "./words.js";
@@ -223,8 +223,8 @@ function Table({points, charts}) {
 /** What bounds it, by target. @param {{status: API.ModelStatus}} props */
 function Limits({status}) {
   return html`<section aria-labelledby="targets"><h2 id="targets">What it may run on</h2>
-    <div class="scroll"><table><thead><tr><th scope="col">Variant</th><th scope="col">Bought as</th><th scope="col">Replicas</th><th scope="col" class="n">At once on one (B*)</th><th scope="col" class="n">Requests/s of one</th><th scope="col" class="n">KV tokens of one</th></tr></thead>
+    <${Scroll} label="Table of variants"><table><thead><tr><th scope="col">Variant</th><th scope="col">Bought as</th><th scope="col">Replicas</th><th scope="col" class="n">At once on one (B*)</th><th scope="col" class="n">Requests/s of one</th><th scope="col" class="n">KV tokens of one</th></tr></thead>
     <tbody>${status.targets.map((t) => html`<tr key=${t.variant + t.capacity}><th scope="row">${t.variant}</th><td>${t.capacity}</td><td>${replicas(t.replicas)}${t.replicas.allowed !== t.replicas.want ? html` <small>allowed now: ${t.replicas.allowed}</small>` : ""}</td>
-      <td class="n">${t.infeasible ? "none: not one at a time holds the SLO" : count(t.batch_limit)}</td><td class="n">${figure(t.per_replica_per_second)}</td><td class="n">${t.kv_tokens ? count(t.kv_tokens) : "no bound"}</td></tr>`)}</tbody></table></div>
+      <td class="n">${t.infeasible ? "none: not one at a time holds the SLO" : count(t.batch_limit)}</td><td class="n">${figure(t.per_replica_per_second)}</td><td class="n">${t.kv_tokens ? count(t.kv_tokens) : "no bound"}</td></tr>`)}</tbody></table><//>
   </section>`;
 }

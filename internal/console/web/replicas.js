@@ -1,6 +1,6 @@
 // Replicas: their life, their load, what they print.
 import {useEffect, useRef} from "./vendor/hooks.js";
-import {address, html, Link, turn, useAsk} from "./base.js";
+import {address, html, Link, Scroll, turn, useAsk} from "./base.js";
 import {isStale} from "./live.js";
 import {age, clock, count, length, percent} from "./words.js";
 
@@ -32,7 +32,7 @@ export function ReplicaTable({model, stale, living, chosen = "", page = 1}) {
   const now = list ? Date.parse(list.at) + 1000 * list.age_seconds : 0;
   if (fault && !list) return html`<p class="empty">${fault}</p>`;
   if (list && all.length === 0) return html`<p class="empty">${living ? "None runs." : "None runs, and none ended within the hour."}</p>`;
-  return html`<div class="scroll"><table class="replicas"><thead><tr><th scope="col">Replica</th><th scope="col">Phase</th><th scope="col" class="n">For</th><th scope="col" class="n">At it / B*</th><th scope="col" class="n">KV cache</th><th scope="col">On</th><th scope="col" class="n">$/h</th><th scope="col">Life</th></tr></thead>
+  return html`<${Scroll} label="Table of replicas"><table class="replicas"><thead><tr><th scope="col">Replica</th><th scope="col">Phase</th><th scope="col" class="n">For</th><th scope="col" class="n">At it / B*</th><th scope="col" class="n">KV cache</th><th scope="col">On</th><th scope="col" class="n">$/h</th><th scope="col">Life</th></tr></thead>
     <tbody>${shown.map((r) => html`<tr key=${r.replica} class=${`${r.phase}${r.replica === chosen ? " chosen" : ""}`}>
       <th scope="row"><${Link} data-keep="1" href=${address("/replicas", {model, replica: r.replica})}>${r.replica}<//>${!model && html`<small>${r.model}</small>`}</th>
       <td>${phases[r.phase] ?? r.phase}${r.taken_in_seconds ? html`<small>taken in ${length(r.taken_in_seconds)}</small>` : ""}</td>
@@ -41,7 +41,7 @@ export function ReplicaTable({model, stale, living, chosen = "", page = 1}) {
       <td class="n">${r.phase === "gone" || r.phase === "starting" ? "–" : r.kv_cache ? html`${percent(Math.round(r.kv_cache.value * 100) / 100)}${old(r.kv_cache)}` : "n/a"}</td>
       <td>${r.variant}<small>${r.accelerator}${r.capacity === "spot" ? ", spot" : ""}</small></td>
       <td class="n">${r.price_per_hour == null ? "no price" : r.price_per_hour.toFixed(2)}</td>
-      <td class="life">${life(r)}</td></tr>`)}</tbody></table></div>
+      <td class="life">${life(r)}</td></tr>`)}</tbody></table><//>
     ${all.length > perPage && html`<nav class="pager" aria-label="Pages"><button disabled=${page <= 1} onClick=${() => turn({page: page - 1})}>Previous</button><span>page ${page} of ${Math.ceil(all.length / perPage)}, ${count(all.length)} in all</span><button disabled=${page * perPage >= all.length} onClick=${() => turn({page: page + 1})}>Next</button></nav>`}
     ${list && list.left_out > 0 && html`<p class="empty">${count(list.left_out)} more are not listed. Choose a model.</p>`}`;
 }
