@@ -1,4 +1,5 @@
-# Everything here needs Go, git, make and gcc (for the race detector) only.
+# Everything here needs Go, git, make and gcc (for the race detector) only, but
+# for what says that it needs more.
 # PENSTOCK_TRACES, where it is set, names the folder of trace files for the
 # tests that read them; it reaches them as it is.
 

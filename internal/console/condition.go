@@ -27,6 +27,8 @@ func condition(s ModelStatus, d scale.Decision) (Condition, string) {
 	switch {
 	case s.Demand.Arrivals == nil && running > 0:
 		return NoData, "its traffic was never measured"
+	case held > 0 && running == 0 && s.Replicas.Want > 0 && s.Replicas.Allowed == 0:
+		return Missing, starved(s, held)
 	case s.Replicas.Ready == 0 && (running > 0 || s.Replicas.Want > 0 || held > 0):
 		return Loading, loading(s, held)
 	case s.Replicas.Ready == 0:
@@ -47,6 +49,17 @@ func (s ModelStatus) feasible() bool {
 }
 
 func held(d Demand) int { return int(orElse(d.Held, Value{}).Value) }
+
+// starved tells that requests wait for a replica that may not start.
+func starved(s ModelStatus, held int) string {
+	text := fmt.Sprintf("%s %s and no replica may start", count(held, "request"), verb(held, "waits", "wait"))
+	for _, r := range s.Decision.reasons() {
+		if r.Effect == CouldNot {
+			return text + ": " + r.Text
+		}
+	}
+	return text
+}
 
 func loading(s ModelStatus, held int) string {
 	what := "a replica is to start"

@@ -449,6 +449,13 @@ func TestTheConditionsThatNeedAWord(t *testing.T) {
 			m.Replicas = nil
 			m.Demand.Held = scale.Observe(1, now)
 		}, Loading, "a replica is to start, 1 request waits"},
+		"asked for, and nothing may start": {func(m *scale.ModelState, d *scale.Decision) {
+			m.Replicas = nil
+			m.Demand.Held = scale.Observe(2, now)
+			d.Plans[0].Allocations[0].Replicas = 1
+			d.Changes[0].From, d.Changes[0].Want, d.Changes[0].To = 0, 1, 0
+			d.Changes[0].Reasons = []scale.Reason{{Code: scale.ReasonNoSlot, Text: "1 nvidia-l4 needed, 0 free"}}
+		}, Missing, "2 requests wait and no replica may start: 1 nvidia-l4 needed, 0 free"},
 		"the last one drains": {func(m *scale.ModelState, d *scale.Decision) {
 			m.Replicas = replicas("embed", now, scale.Draining)
 			d.Plans[0].Allocations[0].Replicas, d.Changes[0].Want, d.Changes[0].To = 0, 0, 0

@@ -261,8 +261,9 @@ test("colours can be chosen, and the choice stays", async (t) => {
   const page = await open(t, at.small);
   const paper = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
   const light = await paper();
-  await page.getByRole("button", {name: /^Colours/}).click();
-  await page.getByRole("button", {name: /^Colours/}).click();
+  await page.getByRole("button", {name: "Colours: auto. Change."}).click();
+  await page.getByRole("button", {name: "Colours: light. Change."}).click();
+  await page.getByRole("button", {name: "Colours: dark. Change."}).waitFor();
   assert.notEqual(await paper(), light);
   await page.reload();
   await page.getByText(/^live/).waitFor();
