@@ -101,7 +101,7 @@ func TestAFigureCallsForReplicasAndHoldsThemWhenItIsGone(t *testing.T) {
 func askPast(t *testing.T, address string) {
 	t.Helper()
 	body := strings.NewReader(`{"model": "quick", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 10}`)
-	resp, err := http.Post("http://"+address+"/v1/chat/completions", "application/json", body) //nolint:noctx,forbidigo // as whoever goes past the gateway
+	resp, err := http.Post("http://"+address+"/v1/chat/completions", "application/json", body) //nolint:forbidigo // as whoever goes past the gateway
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func askPast(t *testing.T, address string) {
 // statusOf asks the console.
 func statusOf(t *testing.T, m *machine) console.Status {
 	t.Helper()
-	resp, err := http.Get(m.consoleURL() + "/api/v1/status") //nolint:noctx,forbidigo // a test's own question
+	resp, err := http.Get(m.consoleURL() + "/api/v1/status") //nolint:forbidigo // a test's own question
 	if err != nil {
 		t.Fatal(err)
 	}
