@@ -104,8 +104,11 @@ func (p Profile) KVCapacity() int {
 
 // MemoryArithmetic shows, for people, how KVCapacity comes about.
 func (p Profile) MemoryArithmetic() string {
-	const gb = 1e9
-	return fmt.Sprintf("%.1f GB × %.2f − %.1f GB weights = %.1f GB for KV cache ÷ %.0f bytes/token = %d tokens",
-		p.MemoryBytes/gb, p.MemoryUtilisation, p.WeightBytes/gb,
-		(p.MemoryBytes*p.MemoryUtilisation-p.WeightBytes)/gb, p.KVBytesPerToken, p.KVCapacity())
+	unit, name := 1e9, "GB"
+	if p.MemoryBytes < unit {
+		unit, name = 1e6, "MB"
+	}
+	return fmt.Sprintf("%.1f %s × %.2f − %.1f %s weights = %.1f %s for KV cache ÷ %.0f bytes/token = %d tokens",
+		p.MemoryBytes/unit, name, p.MemoryUtilisation, p.WeightBytes/unit, name,
+		(p.MemoryBytes*p.MemoryUtilisation-p.WeightBytes)/unit, name, p.KVBytesPerToken, p.KVCapacity())
 }
