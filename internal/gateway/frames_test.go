@@ -224,6 +224,7 @@ func attacks() map[string]func(a *attacker, i int) error {
 // stays bounded, others are served meanwhile, and nothing stays behind.
 func TestFloodsOfFrames(t *testing.T) {
 	const limit = 4
+	count, frames, reached, most := 0, 0, int64(0), int64(0)
 	for name, send := range attacks() {
 		for _, deaf := range []bool{false, true} {
 			if deaf && strings.Contains(name, "eset") {
@@ -252,10 +253,14 @@ func TestFloodsOfFrames(t *testing.T) {
 				if most := c.most.Load(); most > limit {
 					t.Errorf("%d at once at a replica whose limit is %d", most, limit)
 				}
-				t.Logf("%d sent, %d reached the replica, at most %d at once", sent, c.total.Load(), c.most.Load())
+				count++
+				frames += sent
+				reached += c.total.Load()
+				most = max(most, c.most.Load())
 			})
 		}
 	}
+	t.Logf("HTTP/2: %d floods, %d times a frame or a stream, %d requests reached a replica, at most %d of %d at once", count, frames, reached, most, limit)
 }
 
 // routesOf is one replica with a limit.

@@ -137,7 +137,7 @@ func TestSlowhttptest(t *testing.T) {
 			if name == "headers" && !strings.Contains(said.String(), "No open connections left") {
 				t.Errorf("%d connections are open to the end, %d closed: %s", open, closed, said.String())
 			}
-			t.Logf("slowhttptest, %s: %s connections, %d open at the end, %d good requests beside, %d failed, p99 %s (%s without)", name, connections, open, beside.asked, beside.failed, beside.slow, calm.slow)
+			t.Logf("slowhttptest, %s: %s connections, %d open when last counted, %d good requests beside, %d failed, p99 %s (%s without)", name, connections, open, beside.asked, beside.failed, beside.slow, calm.slow)
 		})
 	}
 }
