@@ -71,6 +71,10 @@ test-console: $(CONSOLE)/node_modules ## Test the console's page in a browser. N
 	PENSTOCK=$(CURDIR)/$(CONSOLE)/penstock GO_TESTS=$(CURDIR)/$(CONSOLE)/console.test SHOTS=$(CURDIR)/$(CONSOLE)/shots \
 		node --test --test-timeout 300000 test/console/console.test.js
 
+.PHONY: torture
+torture: build ## Short stories of one fault each: thousands held at zero, SIGTERM while they are, overload, a sick model.
+	bin/penstock torture cases
+
 .PHONY: build
 build: ## Build bin/penstock.
 	$(GO) build -trimpath -o bin/penstock ./cmd/penstock

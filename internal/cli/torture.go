@@ -22,6 +22,7 @@ import (
 // tortureCmd mistreats Penstock as a whole; see package torture.
 type tortureCmd struct {
 	Soak    soakCmd           `cmd:"" help:"Load that lasts, while replicas and gateways are killed, stopped and drained."`
+	Cases   casesCmd          `cmd:"" help:"Short stories of one fault each."`
 	Replica tortureReplicaCmd `cmd:"" hidden:"" help:"An emulated engine that writes down what it sees."`
 }
 
@@ -132,8 +133,12 @@ func writeSoak(w io.Writer, r torture.Report) error {
 		fmt.Fprintf(w, "  %s\n", e)
 	}
 	fmt.Fprintln(w)
+	return writePromises(w, r.Checks)
+}
+
+func writePromises(w io.Writer, promises []torture.Check) error {
 	checks := report.Table{Head: []string{"", "allowed", "came", "of", "", ""}}
-	for _, k := range r.Checks {
+	for _, k := range promises {
 		word := "broken"
 		if k.Met {
 			word = "kept"
@@ -146,6 +151,58 @@ func writeSoak(w io.Writer, r torture.Report) error {
 	return err
 }
 
+type casesCmd struct {
+	Only []string `placeholder:"NAME" help:"These cases instead of all: held-at-zero, told-at-the-end, overload, one-sick."`
+	Held int      `default:"10000" placeholder:"N" help:"Requests to hold at zero (${default})."`
+	JSON bool     `help:"Print JSON, the last line of standard output."`
+}
+
+func (casesCmd) Help() string {
+	return `Each case starts a penstock serve of its own with emulated engines. Exits with 1 when a promise is broken.
+
+Example:
+  penstock torture cases --only held-at-zero`
+}
+
+func (c *casesCmd) Run(ctx context.Context, std Streams) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("torture: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "penstock-torture-")
+	if err != nil {
+		return fmt.Errorf("torture: make a directory: %w", err)
+	}
+	line := newLiveLine(std.Err)
+	cases := &torture.Cases{Self: self, Dir: dir, Held: c.Held, Seed: 1, Progress: line.put}
+	names := c.Only
+	if len(names) == 0 {
+		names = torture.Names()
+	}
+	var checks []torture.Check
+	for _, name := range names {
+		more, err := cases.Run(ctx, name)
+		if err != nil {
+			return fmt.Errorf("torture: %s: %w; logs are in %s", name, err, dir)
+		}
+		checks = append(checks, more...)
+	}
+	line.end()
+	r := torture.Report{Checks: checks}
+	if err := writePromises(std.Err, checks); err != nil {
+		return err
+	}
+	if c.JSON {
+		if err := json.NewEncoder(std.Out).Encode(checks); err != nil {
+			return err
+		}
+	}
+	if !r.Kept() {
+		return fmt.Errorf("torture: %w; logs are in %s", errPromise, dir)
+	}
+	return os.RemoveAll(dir)
+}
+
 type tortureReplicaCmd struct {
 	Port    int    `required:""`
 	Model   string `required:""`
@@ -153,6 +210,8 @@ type tortureReplicaCmd struct {
 	File    string `required:""`
 	Variant string `required:""`
 	Out     string `required:""`
+
+	LoadDelay time.Duration `default:"500ms"`
 }
 
 func (c *tortureReplicaCmd) Run(ctx context.Context, std Streams) error {
@@ -163,7 +222,7 @@ func (c *tortureReplicaCmd) Run(ctx context.Context, std Streams) error {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	replica := &torture.Replica{
 		Engine: &emulator.Server{
-			Profile: profile, Model: c.Model, LoadDelay: 500 * time.Millisecond, DrainTimeout: 10 * time.Second,
+			Profile: profile, Model: c.Model, LoadDelay: c.LoadDelay, DrainTimeout: 10 * time.Second,
 			Logger: slog.New(slog.NewTextHandler(std.Err, nil)),
 		},
 		Address: "127.0.0.1:" + strconv.Itoa(c.Port), ID: strings.ReplaceAll(c.ID, "/", "_"), Dir: c.Out, Limit: profile.MaxBatch,

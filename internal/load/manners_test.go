@@ -13,20 +13,21 @@ import (
 )
 
 func TestAClientMayGoAwayInTheMiddle(t *testing.T) {
-	leaves(t, load.Manners{Leave: 10, Pause: time.Millisecond}, true)
+	leaves(t, load.Manners{Leave: 10, Pause: time.Millisecond})
 }
 
 func TestAClientMayGoAwayBeforeItsReply(t *testing.T) {
-	leaves(t, load.Manners{Await: 20 * time.Millisecond}, false)
+	leaves(t, load.Manners{Await: 20 * time.Millisecond})
 }
 
-// leaves has a client leave a server that answers with one event, or none.
-func leaves(t *testing.T, manners load.Manners, answers bool) {
+// leaves has a client leave a server that answers with one event, or with none
+// where the client awaits the first.
+func leaves(t *testing.T, manners load.Manners) {
 	t.Helper()
 	gone := make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // before that its client's leaving is not seen
-		if !answers {
+		if manners.Await > 0 {
 			<-r.Context().Done()
 			gone <- r.Header.Get(load.HeaderRequest)
 			return

@@ -46,7 +46,7 @@ func (g *gateway) start(ctx context.Context) error {
 		}
 		select {
 		case err := <-g.ended:
-			g.ended <- err
+			g.ended = nil
 			return fmt.Errorf("%s ended as it started: %w; see %s", g.name, err, g.log.Name())
 		default:
 		}
