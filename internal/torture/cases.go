@@ -20,12 +20,11 @@ import (
 	"github.com/penstock/penstock/internal/trace"
 )
 
-var (
-	//go:embed cases.yaml
-	caseConfig string
-	//go:embed case-model.yaml
-	caseModel string
-)
+//go:embed cases.yaml
+var caseConfig string
+
+//go:embed case-model.yaml
+var caseModel string
 
 // Cases are short stories of one fault each, told with the processes of a Soak.
 // Names lists them.

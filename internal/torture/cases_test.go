@@ -11,7 +11,7 @@ import (
 func TestTheConfigurationsAreRight(t *testing.T) {
 	dir := t.TempDir()
 	texts := map[string][]byte{
-		"the soak": fmt.Appendf(nil, soakConfig, "127.0.0.1:1", "127.0.0.1:2", dir, 6, 16),
+		"the soak": fmt.Appendf(nil, soakConfig, "127.0.0.1:1", "127.0.0.1:2", dir, 6, 16, "127.0.0.1:3"),
 		"the cases": fmt.Appendf(fmt.Appendf(nil, caseConfig, "127.0.0.1:1", "127.0.0.1:2", dir, 100),
 			caseModel, "m", 16, 0, 4, "12s", dir),
 	}

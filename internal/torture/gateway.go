@@ -97,20 +97,21 @@ func get(ctx context.Context, url string) (*http.Response, error) {
 // open makes the gateways: penstock serve, and penstock gateway as often as is
 // asked for.
 func (r *run) open() (err error) {
-	addresses, err := freePorts(1 + r.Gateways)
+	addresses, err := freePorts(2 + r.Gateways)
 	if err != nil {
 		return err
 	}
 	r.console = addresses[0]
+	sharing, addresses := addresses[1], addresses[2:]
 	file := filepath.Join(r.Dir, "penstock.yaml")
-	text := fmt.Appendf(nil, soakConfig, addresses[1], r.console, r.Dir, r.Replicas, r.Batch)
+	text := fmt.Appendf(nil, soakConfig, addresses[0], r.console, r.Dir, r.Replicas, r.Batch, sharing)
 	if err := errors.Join(os.WriteFile(file, text, 0o600), os.MkdirAll(r.seenDir(), 0o700)); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
-	for i, address := range addresses[1:] {
+	for i, address := range addresses {
 		g := &gateway{name: fmt.Sprintf("gateway-%d", i+1), address: address, self: r.Self, args: []string{"serve", "-f", file}}
 		if i > 0 {
-			g.args = []string{"gateway", "--server", "http://" + r.console, "--listen", address}
+			g.args = []string{"gateway", "--server", "http://" + sharing, "--listen", address}
 		}
 		if g.log, err = os.Create(filepath.Join(r.Dir, g.name+".log")); err != nil {
 			return fmt.Errorf("open a log: %w", err)
