@@ -182,15 +182,18 @@ func (t *tally) sum(ctx context.Context) (Summary, error) {
 	return *s, nil
 }
 
-// Reachable returns all that a large set of seeds must reach: every reason,
-// every fault, and what else must not be left untried.
+// Reachable returns all that a large set of seeds must reach: every reason but
+// that of business signals, which the simulator does not play, every fault, and
+// what else must not be left untried.
 func Reachable() []string {
 	out := slices.Clone(branches())
 	for _, k := range Kinds() {
 		out = append(out, "fault "+k.String())
 	}
 	for _, r := range scale.ReasonCodes() {
-		out = append(out, "reason "+r.String())
+		if r != scale.ReasonSignal {
+			out = append(out, "reason "+r.String())
+		}
 	}
 	return out
 }
