@@ -79,7 +79,7 @@ func TestATokenOpensTheConsoleToCommands(t *testing.T) {
 		if _, talk, code := penstock(t, append(command, "--server", server, "--token-file", file)...); code != exitOK {
 			t.Errorf("%v: exit code %d, %s", command, code, talk)
 		}
-		if _, talk, code := penstock(t, append(command, "--server", server, "--token-file", file+".not")...); code != exitUsage || !strings.Contains(talk, "read the console's token") {
+		if _, talk, code := penstock(t, append(command, "--server", server, "--token-file", file+".not")...); code != exitUsage || !strings.Contains(talk, "read the token") {
 			t.Errorf("%v without the file: exit code %d, %s", command, code, talk)
 		}
 	}
