@@ -27,6 +27,14 @@ test: ## Run all tests, unit and integration, with the race detector; then a tho
 test-worlds: ## Hold the simulator against this machine: ten minutes, alone.
 	PENSTOCK_WORLDS=1 $(GO) test -count=1 -timeout 20m -v -run 'SimulatorAndThisMachineAgree$$' ./internal/cli
 
+.PHONY: test-crash
+test-crash: ## Kill who writes the journal 200 times on SQLite, and 200 on PostgreSQL; nothing may be lost.
+	PENSTOCK_CRASHES=200 $(GO) test -count=1 -timeout 20m -v -run 'NothingIsLostToKill$$' ./internal/store
+
+.PHONY: test-day
+test-day: ## Journal a whole day of a busy model, a tick a second, on SQLite and PostgreSQL; say what it takes.
+	PENSTOCK_STORE_DAY=1 $(GO) test -count=1 -timeout 60m -v -run 'ADayTakesNoMoreThan20MB$$' ./internal/store
+
 .PHONY: test-bench
 test-bench: ## Hold rewrites of other autoscalers against their own code.
 	cd bench && $(GO) test -timeout 10m ./...

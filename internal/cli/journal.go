@@ -7,8 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/penstock/penstock/internal/autoscaler"
 	"github.com/penstock/penstock/internal/config"
+	"github.com/penstock/penstock/internal/console"
 	"github.com/penstock/penstock/internal/scale"
 	"github.com/penstock/penstock/internal/store"
 )
@@ -59,6 +62,30 @@ func serverOf(c config.Store) (store.Server, error) {
 		return s, fmt.Errorf("read the password for postgres: %s is empty", c.PasswordFile)
 	}
 	return s, nil
+}
+
+// troubles is what the console says of a journal; nil when all is well.
+func troubles(s *store.Store) *console.JournalView {
+	state := s.State()
+	if state == (store.State{}) {
+		return nil
+	}
+	v := &console.JournalView{Since: state.Since, Held: state.Held, Dropped: state.Dropped}
+	if state.Failing != nil {
+		v.Failing = state.Failing.Error()
+	}
+	return v
+}
+
+// journalMetrics are gauges of the same.
+func journalMetrics(s *store.Store) []prometheus.Collector {
+	gauge := func(name, help string, read func(store.State) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return read(s.State()) })
+	}
+	return []prometheus.Collector{
+		gauge("penstock_journal_held_ticks", "Ticks in memory that could not be written to the journal yet.", func(v store.State) float64 { return float64(v.Held) }),
+		gauge("penstock_journal_dropped_ticks", "Ticks since the start that found no room in memory while the journal could not be written, and are lost.", func(v store.State) float64 { return float64(v.Dropped) }),
+	}
 }
 
 // archive is a journal as the console asks it: what is found is decided again.

@@ -102,6 +102,7 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(journalMetrics(m.journal)...)
 	m.gateway = &gateway.Gateway{
 		Models: c.Models,
 		Limits: gateway.Limits{MaxHeld: c.Server.MaxHeld, MaxHeldBytes: c.Server.MaxHeldBytes, MaxBody: c.Server.MaxBody},
@@ -126,7 +127,7 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 		Report: func(err error) { m.logger.ErrorContext(ctx, "tick failed", "error", err) },
 	}
 	m.console = &console.Console{
-		Listen: m.asking.Addr().String(), Fleet: present{m}, History: archive{m.journal.Reader}, Logs: m.world, Token: token, Gatherer: registry, Logger: m.logger,
+		Listen: m.asking.Addr().String(), Fleet: present{m}, History: archive{m.journal.Reader}, Journal: func() *console.JournalView { return troubles(m.journal) }, Logs: m.world, Token: token, Gatherer: registry, Logger: m.logger,
 		Bill: func(lifetimes []scale.Lifetime, now time.Time) []scale.Charge {
 			return ledger.Bill(ledger.Account{Lifetimes: lifetimes, Owners: owners(c.Models), Span: ledger.Span{Until: now}, Now: now})
 		},

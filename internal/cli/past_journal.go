@@ -4,17 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/penstock/penstock/internal/config"
 	"github.com/penstock/penstock/internal/scale"
 	"github.com/penstock/penstock/internal/store"
 )
 
 const (
-	// journalStep is how often Penstock journals what it sees, at least.
+	// journalStep is how often of what Penstock journals is read.
 	journalStep = 30 * time.Second
 	// journalGap is how far two records may be apart and still tell what was in
 	// between. Penstock did not run where they are farther.
@@ -40,13 +40,13 @@ type counted struct {
 // readJournal reads the demand out of a journal of Penstock's own. Requests are
 // counted as they ended, for that count misses none, while the rate of arrivals
 // is journalled for a second now and then.
-func readJournal(ctx context.Context, dir string, p *past, models []scale.Model) (*journalled, error) {
-	r, err := store.Read(ctx, filepath.Join(dir, "journal.db"))
+func readJournal(ctx context.Context, where config.Store, p *past, models []scale.Model) (*journalled, error) {
+	r, err := readStore(ctx, where)
 	if err != nil {
 		return nil, err
 	}
 	j := &journalled{past: p, covered: make([]time.Duration, len(p.known)), models: models, before: map[string]counted{}}
-	for record, err := range r.Records(ctx, p.from, p.from.Add(time.Duration(len(p.known))*p.step)) {
+	for record, err := range r.Sample(ctx, p.from, p.from.Add(time.Duration(len(p.known))*p.step), journalStep) {
 		if errors.As(err, new(*store.DamagedError)) {
 			j.damaged++
 			continue

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -29,6 +31,8 @@ type replayCmd struct {
 	QueryOutput string        `placeholder:"PROMQL" help:"Query of your own for the mean of output tokens."`
 	TokenFile   string        `placeholder:"FILE" help:"File with a bearer token for Prometheus."`
 	Step        time.Duration `default:"1m" placeholder:"TIME" help:"Grain at which Prometheus is read: at least twice the time between scrapes, better four times (${default})."`
+
+	where config.Store // of the journal
 
 	compareFlags `embed:""`
 }
@@ -59,8 +63,9 @@ func (c *replayCmd) Run(ctx context.Context, std Streams) error {
 	if until.IsZero() {
 		until = time.Now()
 	}
-	if c.Prometheus == "" && c.Journal == "" {
-		c.Journal = cfg.Server.StateDir
+	c.where = cfg.Server.Store
+	if c.Journal != "" {
+		c.where = config.Store{Path: filepath.Join(c.Journal, "journal.db")}
 	}
 	m, note, err := c.read(ctx, &cfg, until)
 	if err != nil {
@@ -121,7 +126,7 @@ func (c *replayCmd) read(ctx context.Context, cfg *config.Config, until time.Tim
 // journalled reads the past out of a journal.
 func (c *replayCmd) journalled(ctx context.Context, models []scale.Model, until time.Time) (measured, string, error) {
 	p := newPast(until.Add(-c.Since), until, journalStep)
-	j, err := readJournal(ctx, c.Journal, p, models)
+	j, err := readJournal(ctx, c.where, p, models)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return measured{}, "", usageError{fmt.Errorf("%w; penstock serve keeps one and prints where; give it with --journal, or a Prometheus with --prometheus", err)}
@@ -130,7 +135,7 @@ func (c *replayCmd) journalled(ctx context.Context, models []scale.Model, until 
 	}
 	m, err := p.measured()
 	if err != nil {
-		return measured{}, "", fmt.Errorf("journal in %s: %w", c.Journal, err)
+		return measured{}, "", fmt.Errorf("journal %s: %w", cmp.Or(c.where.Path, "in postgres"), err)
 	}
 	return m, j.note(), nil
 }

@@ -238,9 +238,9 @@ type Server struct {
 	GPUs         GPUs
 	StateDir     string // absolute
 	Store        Store
-	MaxHeld      int    // requests, for each model
-	MaxHeldBytes int    // bytes of their bodies, for each model
-	MaxBody      int64  // bytes of one request's body
+	MaxHeld      int   // requests, for each model
+	MaxHeldBytes int   // bytes of their bodies, for each model
+	MaxBody      int64 // bytes of one request's body
 	// AccessLog is where one line for each request goes: AccessLogNone,
 	// AccessLogStderr, or the absolute path of a file.
 	AccessLog string

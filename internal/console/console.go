@@ -67,6 +67,9 @@ type Console struct {
 	History History // nil: only the present can be explained
 	Past    Past    // nil: charts show what this process has seen, of a day at most
 	Logs    Logs    // nil: no replica's output is shown
+	// Journal, if not nil, returns what is not well with the journal; nil for
+	// nothing.
+	Journal func() *JournalView
 	// Token, if not empty, is what askers must show: a browser at the login page,
 	// others as Authorization: Bearer.
 	Token    string

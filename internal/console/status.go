@@ -18,7 +18,8 @@ type Status struct {
 	Sentence     string        `json:"sentence"` // the whole in words
 	Models       []ModelStatus `json:"models"`   // least error budget left first
 	Cost         Cost          `json:"cost"`
-	Accelerators []Accelerator `json:"accelerators"` // by type
+	Accelerators []Accelerator `json:"accelerators"`      // by type
+	Journal      *JournalView  `json:"journal,omitempty"` // while it can not be written, or lost something
 }
 
 // Condition is how one model does, in a word.
@@ -154,6 +155,9 @@ func (c *Console) status(r *http.Request) (any, error) {
 		}
 	}
 	s := c.standing(snapshot, decision, time.Now())
+	if c.Journal != nil {
+		s.Journal = c.Journal()
+	}
 	if only != "" {
 		s.Models = slices.DeleteFunc(s.Models, func(m ModelStatus) bool { return m.Name != only })
 	}

@@ -37,6 +37,9 @@ func (s Status) ReplicaText() string {
 func (s Status) Text(zone *time.Location) string {
 	var b strings.Builder
 	b.WriteString(wrap(s.Sentence, ""))
+	if s.Journal != nil {
+		b.WriteString(wrap(s.Journal.text(zone), ""))
+	}
 	b.WriteString(wrap(s.Cost.sentence(), ""))
 	b.WriteString(wrap(s.capacity(zone), ""))
 	if len(s.Models) == 0 {

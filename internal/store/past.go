@@ -331,10 +331,16 @@ func (r *Reader) tick(document []byte, seq int64) (scale.Record, error) {
 // they were kept. The first of a segment has its Memory, and so all that follow
 // can be decided again. A damaged one comes as an error and does not end it.
 func (r *Reader) Records(ctx context.Context, since, until time.Time) iter.Seq2[scale.Record, error] {
+	return r.Sample(ctx, since, until, 0)
+}
+
+// Sample yields as Records does, but leaves out ticks that follow another one by
+// less than a time. Those are not decoded, so that a week is read in a minute.
+func (r *Reader) Sample(ctx context.Context, since, until time.Time, every time.Duration) iter.Seq2[scale.Record, error] {
 	return func(yield func(scale.Record, error) bool) {
-		from, to, seq := nanos(since), nanos(until), int64(-1)
+		w := walk{seq: -1, from: nanos(since), to: nanos(until), every: int64(every), last: math.MinInt64}
 		for {
-			runs, err := r.runsAfter(ctx, seq, from, to)
+			runs, err := r.runsAfter(ctx, w.seq, w.from, w.to)
 			if err != nil {
 				yield(scale.Record{}, err)
 				return
@@ -343,33 +349,35 @@ func (r *Reader) Records(ctx context.Context, since, until time.Time) iter.Seq2[
 				return
 			}
 			for _, n := range runs {
-				before := seq
-				seq = n.last
-				if !r.yield(n, before, from, to, yield) {
+				if !w.give(r, n, yield) {
 					return
 				}
+				w.seq = n.last
 			}
 		}
 	}
 }
 
-// stored is a run as it lies in the journal, or why it can not be read.
-type stored struct {
-	run
-	last int64
-	err  error
+// walk is a Sample under way.
+type walk struct {
+	seq      int64 // of the newest tick that was looked at
+	from, to int64
+	every    int64
+	last     int64 // when the newest that was given was
 }
 
-// yield gives the ticks of a run that come after seq and are of the time wanted.
-func (r *Reader) yield(n stored, seq, from, to int64, yield func(scale.Record, error) bool) bool {
+// give gives the ticks of a run that are wanted.
+func (w *walk) give(r *Reader, n stored, yield func(scale.Record, error) bool) bool {
 	if n.err != nil {
 		return yield(scale.Record{}, n.err)
 	}
 	for i, document := range n.documents {
 		at := instant(document)
-		if n.first+int64(i) <= seq || at < from || at >= to {
+		near := w.last > math.MinInt64 && at >= w.last && at-w.last < w.every // a clock set back is no nearness
+		if n.first+int64(i) <= w.seq || at < w.from || at >= w.to || near {
 			continue
 		}
+		w.last = at
 		t, err := r.tick(document, n.first+int64(i))
 		if err == nil && i == 0 && n.memory != nil {
 			t.Memory, err = r.memory(n.run)
@@ -379,6 +387,13 @@ func (r *Reader) yield(n stored, seq, from, to int64, yield func(scale.Record, e
 		}
 	}
 	return true
+}
+
+// stored is a run as it lies in the journal, or why it can not be read.
+type stored struct {
+	run
+	last int64
+	err  error
 }
 
 // page is how many ticks of the tail are read at once. Not all, since one long

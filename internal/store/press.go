@@ -14,7 +14,7 @@ import (
 // (a path of keys and indices) becomes a column of what stood there, document
 // by document. What stays the same costs next to nothing, a counter costs its
 // step, and a time costs nothing where it is the one that the document named
-// last. docs/decisions/0013 has the figures.
+// last. docs/decisions/0017 has the figures.
 
 // kind is what stands at a place of one document. Objects are kindObject plus
 // the number of the place's list of keys.

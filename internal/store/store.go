@@ -3,7 +3,7 @@
 // was like, and the paid lives of replicas.
 //
 // Ticks are kept whole, one by one, and pressed together once there are many:
-// docs/decisions/0013. A segment begins with the Memory before its first tick,
+// docs/decisions/0017. A segment begins with the Memory before its first tick,
 // so that each of its Decisions can be made again.
 //
 // What is acknowledged survives the death of the process at any instant
