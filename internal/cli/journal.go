@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/penstock/penstock/internal/autoscaler"
 	"github.com/penstock/penstock/internal/config"
@@ -75,6 +76,19 @@ func troubles(s *store.Store) *console.JournalView {
 		v.Failing = state.Failing.Error()
 	}
 	return v
+}
+
+// troublesOf is troubles, to be asked later.
+func troublesOf(s *store.Store) func() *console.JournalView {
+	return func() *console.JournalView { return troubles(s) }
+}
+
+// newRegistry has the metrics of the process and of its journal.
+func newRegistry(s *store.Store) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(journalMetrics(s)...)
+	return r
 }
 
 // journalMetrics are gauges of the same.

@@ -14,8 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/penstock/penstock/internal/autoscaler"
@@ -100,9 +98,7 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 	if err != nil {
 		return err
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	registry.MustRegister(journalMetrics(m.journal)...)
+	registry := newRegistry(m.journal)
 	m.gateway = &gateway.Gateway{
 		Models: c.Models,
 		Limits: gateway.Limits{MaxHeld: c.Server.MaxHeld, MaxHeldBytes: c.Server.MaxHeldBytes, MaxBody: c.Server.MaxBody},
@@ -127,13 +123,16 @@ func (m *machine) compose(ctx context.Context, wrap func(control.Journal) contro
 		Report: func(err error) { m.logger.ErrorContext(ctx, "tick failed", "error", err) },
 	}
 	m.console = &console.Console{
-		Listen: m.asking.Addr().String(), Fleet: present{m}, History: archive{m.journal.Reader}, Journal: func() *console.JournalView { return troubles(m.journal) }, Logs: m.world, Token: token, Gatherer: registry, Logger: m.logger,
-		Bill: func(lifetimes []scale.Lifetime, now time.Time) []scale.Charge {
-			return ledger.Bill(ledger.Account{Lifetimes: lifetimes, Owners: owners(c.Models), Span: ledger.Span{Until: now}, Now: now})
-		},
+		Listen: m.asking.Addr().String(), Fleet: present{m}, History: archive{m.journal.Reader}, Journal: troublesOf(m.journal), Logs: m.world, Token: token, Gatherer: registry, Logger: m.logger,
+		Bill: m.bill,
 	}
 	m.lives = &lives{journal: m.journal, world: m.world}
 	return m.lives.load(ctx)
+}
+
+// bill is what lifetimes cost.
+func (m *machine) bill(lifetimes []scale.Lifetime, now time.Time) []scale.Charge {
+	return ledger.Bill(ledger.Account{Lifetimes: lifetimes, Owners: owners(m.config.Models), Span: ledger.Span{Until: now}, Now: now})
 }
 
 // checkGPUs refuses a model none of whose variants has its accelerators here: its

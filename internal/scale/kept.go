@@ -102,9 +102,9 @@ func rounded(v float64, significant int) float64 {
 }
 
 func roundedTime(d time.Duration, significant int) time.Duration {
-	unit, most := time.Duration(1), time.Duration(math.Pow10(significant))
-	for unit*most <= max(d, -d) && unit < math.MaxInt64/(10*most) {
+	unit, most := int64(1), int64(math.Pow10(significant))
+	for unit*most <= int64(max(d, -d)) && unit < math.MaxInt64/(10*most) {
 		unit *= 10
 	}
-	return d.Round(unit)
+	return d.Round(time.Duration(unit))
 }

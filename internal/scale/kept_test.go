@@ -18,8 +18,8 @@ func fill(v reflect.Value, now time.Time) {
 	case v.Type() == reflect.TypeFor[*time.Location]():
 		v.Set(reflect.ValueOf(time.UTC))
 	case v.Kind() == reflect.Struct:
-		for i := range v.NumField() {
-			fill(v.Field(i), now)
+		for _, field := range v.Fields() {
+			fill(field, now)
 		}
 	case v.Kind() == reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
@@ -40,13 +40,13 @@ func clocks(v reflect.Value) int {
 	n := 0
 	switch {
 	case v.Type() == reflect.TypeFor[time.Time]():
-		if t := v.Interface().(time.Time); t != t.Round(0) { //nolint:revive // the reading is what is looked for
+		if t := v.Interface().(time.Time); t != t.Round(0) {
 			n++
 		}
 	case v.Type() == reflect.TypeFor[*time.Location]():
 	case v.Kind() == reflect.Struct:
-		for i := range v.NumField() {
-			n += clocks(v.Field(i))
+		for _, field := range v.Fields() {
+			n += clocks(field)
 		}
 	case v.Kind() == reflect.Slice:
 		for i := range v.Len() {

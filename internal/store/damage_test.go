@@ -115,8 +115,9 @@ func TestAFullDiskIsAnErrorAndPasses(t *testing.T) {
 
 func TestDamagedRowsAreNamedAndTheOthersRead(t *testing.T) {
 	everywhere(t, func(t *testing.T, p site) {
+		t.Helper()
 		s := openAt(t, p)
-		ctx := context.Background()
+		ctx := t.Context()
 		for i := range 5 {
 			r := tick1(t, i)
 			r.Decision.Plans[0].Allocations[0].Replicas = i
@@ -133,7 +134,7 @@ func TestDamagedRowsAreNamedAndTheOthersRead(t *testing.T) {
 		}
 		check := func() {
 			t.Helper()
-			read, named := readAll(t, s)
+			read, named := readAll(ctx, t, s)
 			if diff := cmp.Diff([]string{"0s", "2s", "4s"}, read); diff != "" {
 				t.Errorf("read (-want +got):\n%s", diff)
 			}
@@ -169,7 +170,7 @@ func TestDamagedRowsAreNamedAndTheOthersRead(t *testing.T) {
 		if _, err := s.base.write.Exec(`UPDATE segments SET body = substr(body, 1, length(body) - 1) WHERE first = 3`); err != nil {
 			t.Fatal(err)
 		}
-		if _, named := readAll(t, s); len(named) != 3 {
+		if _, named := readAll(ctx, t, s); len(named) != 3 {
 			t.Errorf("named %v", named)
 		}
 	})
@@ -177,9 +178,10 @@ func TestDamagedRowsAreNamedAndTheOthersRead(t *testing.T) {
 
 // readAll returns when ticks that can be read were, since start, and the names
 // of those that can not.
-func readAll(t *testing.T, s *Store) (read, named []string) {
+func readAll(ctx context.Context, t *testing.T, s *Store) (read, named []string) {
 	t.Helper()
-	for r, err := range s.Records(context.Background(), time.Time{}, start.Add(time.Hour)) {
+	t.Helper()
+	for r, err := range s.Records(ctx, time.Time{}, start.Add(time.Hour)) {
 		var damaged *DamagedError
 		switch {
 		case err == nil:

@@ -147,6 +147,7 @@ func TestEveryDecisionIsMadeAgainToTheSameBytes(t *testing.T) {
 		span = 12 * time.Minute
 	}
 	everywhere(t, func(t *testing.T, p site) {
+		t.Helper()
 		g := play(t, p, span, troubled(span))
 		var memory autoscaler.Memory
 		n, segments := 0, 0
@@ -217,6 +218,7 @@ func TestADayTakesNoMoreThan20MB(t *testing.T) {
 		span = 24 * time.Hour
 	}
 	everywhere(t, func(t *testing.T, p site) {
+		t.Helper()
 		empty := play(t, p, 0, sim.Faults{})
 		without, _ := sizes(t, empty)
 		if err := empty.store.Close(); err != nil {

@@ -115,34 +115,32 @@ func (r *Reader) History(ctx context.Context, model string, since, until time.Ti
 		level--
 	}
 	c := chart{model: model, from: nanos(since), step: step}
-	err := r.look(ctx, func(tx *sql.Tx) error {
-		oldest, err := oldest(ctx, tx, model)
-		if err != nil {
-			return err
-		}
-		// The level that the step asks for may not reach back so far; a coarser
-		// one that does takes its place up to where it begins.
-		for next := byHour; next >= level; next-- {
-			edge := nanos(until)
-			if next > level && oldest[next-1] != nil {
-				edge = min(edge, *oldest[next-1])
-			}
-			if err := c.add(ctx, tx, next, edge); err != nil {
-				return err
-			}
-		}
-		// Its newest stretches are still to be rolled up.
-		for next := level - 1; next >= byTick; next-- {
-			if err := c.add(ctx, tx, next, nanos(until)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	err := r.look(ctx, func(tx *sql.Tx) error { return c.fill(ctx, tx, level, nanos(until)) })
 	if err != nil {
 		return nil, r.failed("read history of "+model, err)
 	}
 	return c.found, nil
+}
+
+// fill adds what all levels know, up to a time; level is the one that the step
+// asks for.
+func (c *chart) fill(ctx context.Context, tx *sql.Tx, level int, until int64) error {
+	oldest, err := oldest(ctx, tx, c.model)
+	if err != nil {
+		return err
+	}
+	// That level may not reach back so far; a coarser one that does takes its place
+	// up to where it begins. And its newest stretches are still to be rolled up.
+	for next := byHour; next >= byTick; next-- {
+		edge := until
+		if next > level && oldest[next-1] != nil {
+			edge = min(edge, *oldest[next-1])
+		}
+		if err := c.add(ctx, tx, next, edge); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // oldest returns when each level begins; nil where there is nothing.

@@ -40,6 +40,7 @@ func sum(stretches []scale.Stretch) scale.Stretch {
 // Whatever the step, and wherever the levels meet, history adds up to the same.
 func TestHistoryAddsUpAtEveryStep(t *testing.T) {
 	everywhere(t, func(t *testing.T, p site) {
+		t.Helper()
 		s := openAt(t, p)
 		const n = 3*360 + 23 // three hours and some minutes
 		lived(t, s, 0, n, func(i int) float64 { return float64(5 + i%3) })
@@ -119,6 +120,7 @@ func TestHistoryIsMadeUpForAfterARestart(t *testing.T) {
 // Each level goes after its own time, and what is left still tells of the whole.
 func TestHistoryIsKeptByItsLevel(t *testing.T) {
 	everywhere(t, func(t *testing.T, p site) {
+		t.Helper()
 		s := openAt(t, p)
 		s.Retention.History = [4]time.Duration{5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 300 * time.Hour}
 		const n = 5 * 360

@@ -46,7 +46,8 @@ func TestALostServerIsWaitedForAndNothingIsOutOfOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(20 * time.Second)
-	for next() != nil && time.Now().Before(deadline) {
+	for err := next(); err != nil && time.Now().Before(deadline); err = next() {
+		t.Log(err)
 	}
 	if state := s.State(); state != (State{}) {
 		t.Errorf("state %+v", state)
@@ -76,7 +77,11 @@ func TestACutConnectionIsMadeAnew(t *testing.T) {
 		if _, err := r.base.read.Exec(`SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'`); err != nil {
 			t.Fatal(err)
 		}
-		for s.Append(t.Context(), tick1(t, 1+i), []byte("memory after "+start.Add(time.Duration(1+i)*time.Second).String())) != nil {
+		again := func() error {
+			return s.Append(t.Context(), tick1(t, 1+i), []byte("memory after "+start.Add(time.Duration(1+i)*time.Second).String()))
+		}
+		for err := again(); err != nil; err = again() {
+			t.Log(err)
 		}
 	}
 	if n := len(records(t, s)); n < 4 {
@@ -203,6 +208,7 @@ func TestADiskWithoutRoomIsWaitedFor(t *testing.T) {
 // What is read only is an error with advice; what is held goes when it is not.
 func TestADatabaseThatCanNotBeWrittenIsWaitedFor(t *testing.T) {
 	everywhere(t, func(t *testing.T, p site) {
+		t.Helper()
 		s := openAt(t, p)
 		appendTick(t, s, tick1(t, 0))
 		off, on := `PRAGMA query_only = true`, `PRAGMA query_only = false`

@@ -145,7 +145,7 @@ func (s *Store) hold(r scale.Record, memoryAfter []byte) error {
 	if s.segment.full() || p.broken || r.At.Before(s.lastAt) || !bytes.Equal(r.Memory, s.after) {
 		t.memory = s.codec.zipper.packSmall(r.Memory)
 	}
-	now := s.checkup(r)
+	now := checkup(r)
 	t.news = s.news(r, now, t.seq)
 	var later map[string]earlier
 	t.history, later = s.history(r)
@@ -168,7 +168,7 @@ func (s *Store) hold(r scale.Record, memoryAfter []byte) error {
 }
 
 // checkup digests a Decision, model by model.
-func (s *Store) checkup(r scale.Record) map[string]substance {
+func checkup(r scale.Record) map[string]substance {
 	now := make(map[string]substance, len(r.Snapshot.Models))
 	for _, m := range r.Snapshot.Models {
 		now[m.Model.Name] = substanceOf(only(r.Decision, m.Model.Name))
@@ -209,22 +209,21 @@ func (s *Store) flush(ctx context.Context) error {
 	}
 	for {
 		some := s.pending.ticks[:min(flushTicks, len(s.pending.ticks))]
-		last := len(some) == len(s.pending.ticks)
-		if err := s.flushSome(ctx, some, last); err != nil {
+		if err := s.flushSome(ctx, some); err != nil {
 			return err
 		}
 		for _, t := range some {
 			s.pending.bytes -= len(t.body) + len(t.memory)
 		}
-		if s.pending.ticks = s.pending.ticks[len(some):]; last {
+		if s.pending.ticks = s.pending.ticks[len(some):]; len(s.pending.ticks) == 0 {
 			s.pending.ticks = nil
 			return nil
 		}
 	}
 }
 
-// flushSome writes some ticks, and after the last of them the Memory.
-func (s *Store) flushSome(ctx context.Context, some []entry, last bool) error {
+// flushSome writes the first of the ticks, and after the last of all the Memory.
+func (s *Store) flushSome(ctx context.Context, some []entry) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTime)
 	defer cancel()
 	rolled, trimmed := s.rolled, s.trimmed
@@ -234,7 +233,7 @@ func (s *Store) flushSome(ctx context.Context, some []entry, last bool) error {
 				return err
 			}
 		}
-		if !last {
+		if len(some) < len(s.pending.ticks) {
 			return nil
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO checkpoint (id, seq, at, memory) VALUES (1, $1, $2, $3)

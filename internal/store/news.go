@@ -22,30 +22,45 @@ func (r *Reader) Decisions(ctx context.Context, model string, since time.Time, l
 		if err != nil {
 			return err
 		}
-		var open stored
-		var tick scale.Record
-		for i, n := range rows {
-			if open.documents == nil && open.err == nil || n.seq < open.first || n.seq > open.last {
-				if open, err = r.runOf(ctx, tx, n.seq); err != nil {
-					return err
-				}
+		at := opened{last: -1}
+		for _, n := range rows {
+			if err := at.move(ctx, r, tx, n.seq); err != nil {
+				return err
 			}
-			if open.err != nil {
-				faults = append(faults, fmt.Errorf("decision %d of %s: %w", n.seq, n.model, open.err))
+			if at.err != nil {
+				faults = append(faults, fmt.Errorf("decision %d of %s: %w", n.seq, n.model, at.err))
 				continue
 			}
-			if i == 0 || n.seq != rows[i-1].seq {
-				if tick, err = r.tick(open.documents[n.seq-open.first], n.seq); err != nil {
-					open.err = err
-					faults = append(faults, fmt.Errorf("decision %d of %s: %w", n.seq, n.model, err))
-					continue
-				}
-			}
-			found = append(found, only(tick.Decision, n.model))
+			found = append(found, only(at.tick.Decision, n.model))
 		}
 		return nil
 	})
 	return found, errors.Join(append(faults, err)...)
+}
+
+// opened is the tick that was asked for last, and the segment that holds it.
+type opened struct {
+	segment stored
+	last    int64 // seq of the tick
+	tick    scale.Record
+	err     error // why it can not be read
+}
+
+// move goes to another tick.
+func (o *opened) move(ctx context.Context, r *Reader, tx *sql.Tx, seq int64) (err error) {
+	if seq == o.last {
+		return nil
+	}
+	known := o.last >= 0 && seq >= o.segment.first && seq <= o.segment.last
+	if o.last = seq; !known {
+		if o.segment, err = r.runOf(ctx, tx, seq); err != nil {
+			return err
+		}
+	}
+	if o.err = o.segment.err; o.err == nil {
+		o.tick, o.err = r.tick(o.segment.documents[seq-o.segment.first], seq)
+	}
+	return nil
 }
 
 // newest returns which ticks had news, newest first.

@@ -290,21 +290,27 @@ func (r *Reader) chain(n run) (Chain, error) {
 		return Chain{}, r.damaged(fmt.Sprintf("tick %d", seq), whole.At.UnixNano(), err)
 	}
 	c.Text = text.Decision
-	if c.Memory, c.Broken = r.memory(n); c.Broken != nil {
-		c.Ticks = []scale.Record{whole}
-		return c, nil
-	}
-	for i, document := range n.documents[:len(n.documents)-1] {
-		t, err := r.tick(document, n.first+int64(i))
-		if err != nil {
-			c.Memory, c.Ticks, c.Broken = nil, []scale.Record{whole}, err
-			return c, nil
-		}
-		c.Ticks = append(c.Ticks, t)
+	if c.Memory, c.Ticks, c.Broken = r.before(n); c.Broken != nil {
+		c.Memory, c.Ticks = nil, nil
 	}
 	c.Ticks = append(c.Ticks, whole)
 	c.Ticks[0].Memory = c.Memory
 	return c, nil
+}
+
+// before is what the last tick of a run follows from.
+func (r *Reader) before(n run) (memory []byte, ticks []scale.Record, err error) {
+	if memory, err = r.memory(n); err != nil {
+		return nil, nil, err
+	}
+	for i, document := range n.documents[:len(n.documents)-1] {
+		t, err := r.tick(document, n.first+int64(i))
+		if err != nil {
+			return nil, nil, err
+		}
+		ticks = append(ticks, t)
+	}
+	return memory, ticks, nil
 }
 
 func (r *Reader) memory(n run) ([]byte, error) {

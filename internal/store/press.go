@@ -311,9 +311,6 @@ func (p *place) text(text []byte) {
 	}
 }
 
-// stampForm is how encoding/json writes a time, without the zone.
-const stampForm = "2006-01-02T15:04:05.999999999"
-
 // readStamp reads a quoted time, if it is written as we would write it.
 func readStamp(text []byte) (stamp, bool) {
 	if len(text) < len(`"2006-01-02T15:04:05Z"`) || len(text) > 40 || text[0] != '"' || text[5] != '-' || text[11] != 'T' {

@@ -413,12 +413,12 @@ func (p *place) reword() (string, bool) {
 		v, ok := used.runs[run].next()
 		run++
 		digits := strconv.FormatInt(v>>4, 10)
-		if long := int(v & 15); !ok || v < 0 || len(digits) > long {
+		long := int(v & 15)
+		if !ok || v < 0 || len(digits) > long {
 			return "", false
-		} else {
-			for range long - len(digits) {
-				text = append(text, '0')
-			}
+		}
+		for range long - len(digits) {
+			text = append(text, '0')
 		}
 		text = append(text, digits...)
 	}

@@ -13,6 +13,7 @@ import (
 
 func TestAJournalIsReadWhileItIsWritten(t *testing.T) {
 	everywhere(t, func(t *testing.T, p site) {
+		t.Helper()
 		s := openAt(t, p)
 		r, err := p.read(t.Context())
 		if err != nil {
@@ -46,6 +47,7 @@ func TestAJournalIsReadWhileItIsWritten(t *testing.T) {
 
 // tick1 is the i-th of a series, each of which begins where the one before ended.
 func tick1(tb testing.TB, i int) scale.Record {
+	tb.Helper()
 	r := tick(tb, start.Add(time.Duration(i)*time.Second), 1, 1, 1)
 	if i > 0 {
 		r.Memory = []byte("memory after " + start.Add(time.Duration(i-1)*time.Second).String())

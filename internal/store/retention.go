@@ -20,7 +20,11 @@ func (s *Store) trim(ctx context.Context, tx *sql.Tx, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	removed, err := s.trimTicks(ctx, tx, now.Add(-s.Retention.Age), over)
+	limit := now.Add(-s.Retention.Age).UnixNano()
+	if over {
+		limit = math.MaxInt64
+	}
+	removed, err := trimTicks(ctx, tx, limit)
 	if err != nil {
 		return err
 	}
@@ -52,13 +56,9 @@ const (
 	trimLives    = 256
 )
 
-// trimTicks removes the segments that are too old, or the oldest where there is
-// too much, and what was news in them. It says whether there was one.
-func (s *Store) trimTicks(ctx context.Context, tx *sql.Tx, old time.Time, over bool) (bool, error) {
-	limit := old.UnixNano()
-	if over {
-		limit = math.MaxInt64
-	}
+// trimTicks removes the oldest segments that ended before a limit, and what was
+// news in them. It says whether there was one.
+func trimTicks(ctx context.Context, tx *sql.Tx, limit int64) (bool, error) {
 	rows, err := tx.QueryContext(ctx, `SELECT last FROM segments WHERE ended < $1 ORDER BY first LIMIT $2`, limit, trimSegments)
 	if err != nil {
 		return false, fmt.Errorf("find old segments: %w", err)

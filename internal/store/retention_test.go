@@ -13,6 +13,7 @@ import (
 
 func TestOldTicksGo(t *testing.T) {
 	everywhere(t, func(t *testing.T, p site) {
+		t.Helper()
 		s := openAt(t, p)
 		s.Retention.Age = time.Hour
 		for i := range 300 {
@@ -36,6 +37,7 @@ func TestOldTicksGo(t *testing.T) {
 
 func TestTheStoreIsBounded(t *testing.T) {
 	everywhere(t, func(t *testing.T, p site) {
+		t.Helper()
 		s := openAt(t, p)
 		ctx := context.Background()
 		s.Retention.Bytes = 1_000_000
@@ -111,6 +113,7 @@ func TestLivesThatEndedLongAgoGo(t *testing.T) {
 }
 
 func testLivesGo(t *testing.T, p site) {
+	t.Helper()
 	s := openAt(t, p)
 	ctx := context.Background()
 	target := scale.ScaleTarget{Model: "chat", Variant: "a100", Capacity: scale.OnDemand}

@@ -154,6 +154,7 @@ func (p site) read(ctx context.Context) (*Reader, error) {
 
 // onFileIn is a place in a file of the test's own.
 func onFileIn(tb testing.TB) site {
+	tb.Helper()
 	return site{name: "sqlite", path: filepath.Join(tb.TempDir(), "state", "journal.db")}
 }
 

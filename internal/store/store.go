@@ -48,6 +48,8 @@ type Store struct {
 
 	*Reader
 
+	beyond context.Context //nolint:containedctx // for Close, which writes what is held also where its caller's time is over
+
 	mu      sync.Mutex // held while writing: guards what follows
 	closed  bool
 	last    map[string]substance // by model
@@ -81,7 +83,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 
 // begin opens a base and makes a Store of it.
 func begin(ctx context.Context, b *base, open func() error) (*Store, error) {
-	s := &Store{Retention: Keep(), Reader: &Reader{base: b, codec: newCodec()}, last: map[string]substance{}, earlier: map[string]earlier{}}
+	s := &Store{beyond: context.WithoutCancel(ctx), Retention: Keep(), Reader: &Reader{base: b, codec: newCodec()}, last: map[string]substance{}, earlier: map[string]earlier{}}
 	err := open()
 	if err == nil {
 		err = s.resume(ctx)
@@ -118,7 +120,7 @@ func (s *Store) Close() error {
 	s.closed = true
 	var err error
 	if len(s.pending.ticks) > 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+		ctx, cancel := context.WithTimeout(s.beyond, closePatience)
 		defer cancel()
 		if err = s.flush(ctx); err != nil {
 			err = fmt.Errorf("%d ticks that could not be written are lost: %w", len(s.pending.ticks), err)

@@ -112,6 +112,7 @@ func records(tb testing.TB, s *Store) []scale.Record {
 
 func TestARecordComesBackAsItWas(t *testing.T) {
 	everywhere(t, func(t *testing.T, p site) {
+		t.Helper()
 		defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 		s, err := p.open(t.Context())
 		if err != nil {
@@ -158,6 +159,7 @@ func TestNumbersThatJSONLacksComeBack(t *testing.T) {
 
 func TestTheNewestMemoryIsKept(t *testing.T) {
 	everywhere(t, func(t *testing.T, p site) {
+		t.Helper()
 		s := openAt(t, p)
 		if memory, at, err := s.Memory(context.Background()); memory != nil || !at.IsZero() || err != nil {
 			t.Fatalf("a new journal: memory %q of %v, %v", memory, at, err)
@@ -242,6 +244,7 @@ func TestWhatIsNews(t *testing.T) {
 
 func TestDecisionsAreFoundByModelAndTime(t *testing.T) {
 	everywhere(t, func(t *testing.T, p site) {
+		t.Helper()
 		s := openAt(t, p)
 		for i := range 20 {
 			r := tick(t, start.Add(time.Duration(i)*time.Minute), 2, 2, 5)
@@ -298,6 +301,7 @@ func TestDecisionsAreFoundByModelAndTime(t *testing.T) {
 
 func TestLifetimesComeBackAndAreReplaced(t *testing.T) {
 	everywhere(t, func(t *testing.T, p site) {
+		t.Helper()
 		s := openAt(t, p)
 		ctx := context.Background()
 		target := scale.ScaleTarget{Model: "chat", Variant: "a100", Capacity: scale.Spot}
@@ -376,6 +380,7 @@ func TestACancelledAppendIsNotKept(t *testing.T) {
 
 func TestReadersAndTheWriterDoNotBlockEachOther(t *testing.T) {
 	everywhere(t, func(t *testing.T, p site) {
+		t.Helper()
 		s := openAt(t, p)
 		done := make(chan error, 3)
 		for range 3 {
