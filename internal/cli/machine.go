@@ -236,7 +236,8 @@ func (m *machine) Run(ctx context.Context) error {
 		err = errors.Join(err, s.end())
 		m.logger.InfoContext(ctx, "stopped", "parts", s.parts)
 	}
-	return errors.Join(err, m.lives.save(context.WithoutCancel(ctx)))
+	last := context.WithoutCancel(ctx)
+	return errors.Join(err, m.lives.save(last), m.journal.Flush(last))
 }
 
 func (m *machine) serve(server *http.Server) error {

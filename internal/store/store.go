@@ -48,8 +48,6 @@ type Store struct {
 
 	*Reader
 
-	beyond context.Context //nolint:containedctx // for Close, which writes what is held also where its caller's time is over
-
 	mu      sync.Mutex // held while writing: guards what follows
 	closed  bool
 	last    map[string]substance // by model
@@ -83,7 +81,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 
 // begin opens a base and makes a Store of it.
 func begin(ctx context.Context, b *base, open func() error) (*Store, error) {
-	s := &Store{beyond: context.WithoutCancel(ctx), Retention: Keep(), Reader: &Reader{base: b, codec: newCodec()}, last: map[string]substance{}, earlier: map[string]earlier{}}
+	s := &Store{Retention: Keep(), Reader: &Reader{base: b, codec: newCodec()}, last: map[string]substance{}, earlier: map[string]earlier{}}
 	err := open()
 	if err == nil {
 		err = s.resume(ctx)
@@ -106,11 +104,25 @@ func (s *Store) resume(ctx context.Context) error {
 	return nil
 }
 
-// closePatience bounds how long Close tries to write what is held.
-const closePatience = 5 * time.Second
+// Flush writes what is held.
+func (s *Store) Flush(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.pending.ticks) == 0 {
+		return nil
+	}
+	began := time.Now()
+	err := s.flush(ctx)
+	s.tell(err, began)
+	if err != nil {
+		return fmt.Errorf("write the %d ticks that are held to journal %s: %w", s.state.Held, s.base.name, err)
+	}
+	return nil
+}
 
-// Close writes what is held, waits for what is being written and closes the
-// journal. An error says what was lost. Closing twice is harmless.
+// Close waits for what is being written and closes the journal. Ticks that are
+// still held, see Flush, are lost, and an error says so. Closing twice is
+// harmless.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,15 +130,11 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	var err error
-	if len(s.pending.ticks) > 0 {
-		ctx, cancel := context.WithTimeout(s.beyond, closePatience)
-		defer cancel()
-		if err = s.flush(ctx); err != nil {
-			err = fmt.Errorf("%d ticks that could not be written are lost: %w", len(s.pending.ticks), err)
-		}
+	var lost error
+	if n := len(s.pending.ticks); n > 0 {
+		lost = fmt.Errorf("%d ticks that could not be written are lost: %w", n, s.state.Failing)
 	}
-	if err = errors.Join(err, s.base.close()); err != nil {
+	if err := errors.Join(lost, s.base.close()); err != nil {
 		return fmt.Errorf("close journal %s: %w", s.base.name, err)
 	}
 	return nil

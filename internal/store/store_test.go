@@ -366,7 +366,7 @@ func TestAnyPathWillDo(t *testing.T) {
 	}
 }
 
-func TestACancelledAppendIsNotKept(t *testing.T) {
+func TestACancelledAppendIsHeldUntilItIsFlushed(t *testing.T) {
 	s := fresh(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -374,6 +374,12 @@ func TestACancelledAppendIsNotKept(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if n := len(records(t, s)); n != 0 {
+		t.Errorf("%d records", n)
+	}
+	if err := s.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := len(records(t, s)); n != 1 {
 		t.Errorf("%d records", n)
 	}
 }
