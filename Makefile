@@ -46,6 +46,17 @@ test-engines: ## Hold Penstock against a real model server: llama.cpp, on the CP
 	@folder=$$(test/engines/install.sh) || exit 1; \
 		PENSTOCK_ENGINES=$$folder $(GO) test -count=1 -timeout 10m -v -run '^TestEngines$$' ./test/engines
 
+# With PENSTOCK_CLIENTS in place: what the clients need of PyPI and npm.
+CLIENTS = @folder=$$(test/clients/install.sh) || exit 1; cd test/clients && PENSTOCK_CLIENTS=$$folder $(GO) test -count=1 -timeout 10m -v
+
+.PHONY: test-clients
+test-clients: ## Hold the gateway against the official OpenAI clients for Go, Python and JavaScript.
+	$(CLIENTS) -run '^TestOfficialClients$$' .
+
+.PHONY: test-openapi
+test-openapi: ## Hold docs/reference/openapi.yaml against a running penstock, by schemathesis.
+	$(CLIENTS) -run '^TestOpenAPI$$' .
+
 # How long, how fast and how hard: SOAK is passed on to penstock torture soak.
 SOAK ?= --for 1h --rate 280 --gateways 2
 .PHONY: soak
@@ -98,6 +109,7 @@ check: check-modules check-generated check-format check-lint ## Check formatting
 check-modules:
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
+	cd test/clients && $(GO) mod tidy -diff
 
 # Packages that generate files. Each has a test TestReference, which says what is
 # out of date and, with UPDATE=1, writes it anew: go generate runs that.

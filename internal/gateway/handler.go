@@ -49,10 +49,12 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/healthz" || r.URL.Path == "/v2/health/live":
 		v.route = r.URL.Path
-		v.WriteHeader(http.StatusOK)
+		if g.allow(v, r, http.MethodGet, http.MethodHead) {
+			v.WriteHeader(http.StatusOK)
+		}
 	case r.URL.Path == "/readyz" || r.URL.Path == "/v2/health/ready":
 		v.route = r.URL.Path
-		if g.door.isShut() {
+		if g.allow(v, r, http.MethodGet, http.MethodHead) && g.door.isShut() {
 			goingDown().write(v, r)
 		}
 	case !g.door.enter():

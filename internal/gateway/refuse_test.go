@@ -44,6 +44,8 @@ func TestRefusals(t *testing.T) {
 		"a compressed body":                {method: post, target: chat, body: chatBody(""), header: "Content-Encoding: gzip", status: 415, code: "body_encoded"},
 		"GET of completions":               {method: get, target: chat, status: 405, code: "method_not_allowed"},
 		"POST of models":                   {method: post, target: "/v1/models", body: "{}", status: 405, code: "method_not_allowed"},
+		"POST of health":                   {method: post, target: "/healthz", body: "{}", status: 405, code: "method_not_allowed"},
+		"TRACE of readiness":               {method: "TRACE", target: "/readyz", status: 405, code: "method_not_allowed"},
 		"an unknown path":                  {method: get, target: "/metrics", status: 404, code: "not_found"},
 		"two slashes":                      {method: post, target: "//v1/chat/completions", body: chatBody(""), status: 400, code: "path_not_canonical"},
 		"dot segments":                     {method: post, target: "/v1/../v1/chat/completions", body: chatBody(""), status: 400, code: "path_not_canonical"},
