@@ -16,20 +16,23 @@ const firstMessage = 10 * time.Minute
 
 // tape reads the messages of a stream as the client sends them and holds each
 // against the model that was authorised. What was read is kept for a second
-// replica as long as none has replied.
+// replica as long as none has replied and it is not too much.
 type tape struct {
 	body    io.ReadCloser
 	model   string
-	limit   int64 // bytes of one message, and of all that are kept
-	frames  chan []byte
+	limit   int64         // bytes of one message, and of all that are kept
 	quit    chan struct{} // closed when nobody wants more
 	stopped chan struct{} // closed when the pump has ended
 
-	mu    sync.Mutex
-	kept  [][]byte
-	size  int64
-	lost  bool  // more came than is kept: there is no second try
-	ended error // why there are no more frames; io.EOF when the client said so
+	mu      sync.Mutex
+	current *reel         // the only one that is given frames
+	changed chan struct{} // closed and made anew when anything below changes
+	frames  [][]byte
+	first   int // number of frames[0]: those before were dropped
+	wanted  int // frames that were asked for
+	size    int64
+	lost    bool  // frames are dropped once they were given: there is no second try
+	ended   error // why there are no more frames; io.EOF when the client said so
 }
 
 // readStream takes in the first message of a stream.
@@ -45,8 +48,8 @@ func (x *exchange) readStream() *refusal {
 	_ = x.control.SetReadDeadline(time.Time{})
 	x.hints.model, x.body = name, frame
 	x.tape = &tape{
-		body: x.r.Body, model: name, limit: x.gateway.Limits.MaxBody, kept: [][]byte{frame}, size: int64(len(frame)),
-		frames: make(chan []byte), quit: make(chan struct{}), stopped: make(chan struct{}),
+		body: x.r.Body, model: name, limit: x.gateway.Limits.MaxBody, frames: [][]byte{frame}, size: int64(len(frame)),
+		changed: make(chan struct{}), quit: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	go x.tape.pump()
 	return nil
@@ -89,25 +92,50 @@ func readFrame(from io.Reader, limit int64) ([]byte, string, error) {
 	return frame, name, err
 }
 
-// pump reads frames one by one, as fast as a replica takes them.
+// pump reads frames one by one, each when a replica wants it.
 func (t *tape) pump() {
 	defer close(t.stopped)
-	defer close(t.frames)
-	for {
+	for t.awaited() {
 		frame, name, err := readFrame(t.body, t.limit)
 		if err == nil && name != t.model {
 			err = errOtherModel
 		}
+		t.mu.Lock()
 		if err != nil {
-			t.mu.Lock()
 			t.ended = err
-			t.mu.Unlock()
+		} else {
+			t.frames = append(t.frames, frame)
+			t.size += int64(len(frame))
+			t.lost = t.lost || t.size > t.limit
+		}
+		t.tell()
+		t.mu.Unlock()
+		if err != nil {
 			return
 		}
+	}
+}
+
+// tell wakes who waits for a change. The lock is held.
+func (t *tape) tell() {
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// awaited waits until a frame is wanted that there is not; false when none ever
+// will be.
+func (t *tape) awaited() bool {
+	for {
+		t.mu.Lock()
+		wanted, changed := t.wanted > t.first+len(t.frames), t.changed
+		t.mu.Unlock()
+		if wanted {
+			return true
+		}
 		select {
-		case t.frames <- frame:
+		case <-changed:
 		case <-t.quit:
-			return
+			return false
 		}
 	}
 }
@@ -119,11 +147,11 @@ func (t *tape) fault() *refusal {
 	return badMessage(t.ended)
 }
 
-// begun says that a replica replied: nothing need be kept any more.
+// begun says that a replica replied: nothing need be kept for another.
 func (t *tape) begun() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.kept, t.lost = nil, true
+	t.lost = true
 }
 
 // spent says whether the stream can not be sent to another replica.
@@ -133,25 +161,29 @@ func (t *tape) spent() bool {
 	return t.lost
 }
 
-// at returns the frame of that number if it is kept.
-func (t *tape) at(n int) ([]byte, bool) {
+// get returns a frame for a reel, or what to wait for, or why there is none.
+func (t *tape) get(r *reel) (frame []byte, wait <-chan struct{}, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n < len(t.kept) {
-		return t.kept[n], true
+	at := r.next - t.first
+	switch {
+	case t.current != r || at < 0:
+		return nil, nil, io.ErrClosedPipe
+	case at < len(t.frames):
+		frame = t.frames[at]
+		if t.lost {
+			t.frames, t.first = t.frames[at+1:], r.next+1
+		}
+		r.next++
+		return frame, nil, nil
+	case t.ended != nil:
+		return nil, nil, t.ended
 	}
-	return nil, false
-}
-
-// keep takes in a frame that is about to be sent.
-func (t *tape) keep(frame []byte) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.size += int64(len(frame)); t.lost || t.size > t.limit {
-		t.kept, t.lost = nil, true
-		return
+	if t.wanted <= r.next {
+		t.wanted = r.next + 1
+		t.tell()
 	}
-	t.kept = append(t.kept, frame)
+	return nil, t.changed, nil
 }
 
 // reel plays a tape to one replica: the body of one attempt.
@@ -164,48 +196,43 @@ type reel struct {
 	once   sync.Once
 }
 
-// play starts an attempt. When its context ends so does the reel: the transport
-// does not look at the context while it waits for more of a body.
+// play starts an attempt, and ends the one before. When its context ends so does
+// the reel: the transport does not look at the context while it waits for more
+// of a body.
 func (t *tape) play(ctx context.Context, cut func(error)) *reel {
 	r := &reel{tape: t, cut: cut, closed: make(chan struct{})}
 	context.AfterFunc(ctx, func() { _ = r.Close() })
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.current = r
+	t.tell()
 	return r
 }
 
-// Read returns what is kept first, then what comes.
+// Read returns what is kept first, then what comes. Where the client sent what
+// can not be passed on, the attempt ends for that.
 func (r *reel) Read(p []byte) (int, error) {
 	for len(r.left) == 0 {
-		frame, ok := r.tape.at(r.next)
-		if !ok {
-			select {
-			case <-r.closed:
-				return 0, io.ErrClosedPipe
-			case frame, ok = <-r.tape.frames:
-				if !ok {
-					return 0, r.end()
-				}
-				r.tape.keep(frame)
-			}
+		frame, wait, err := r.tape.get(r)
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrClosedPipe):
+			return 0, err
+		case err != nil:
+			r.cut(errBadMessages)
+			return 0, err
+		case wait == nil:
+			r.left = frame
+			continue
 		}
-		r.next++
-		r.left = frame
+		select {
+		case <-r.closed:
+			return 0, io.ErrClosedPipe
+		case <-wait:
+		}
 	}
 	n := copy(p, r.left)
 	r.left = r.left[n:]
 	return n, nil
-}
-
-// end is io.EOF where the client said that there is no more. Otherwise what it
-// sent can not be passed on, and the attempt ends for that.
-func (r *reel) end() error {
-	r.tape.mu.Lock()
-	err := r.tape.ended
-	r.tape.mu.Unlock()
-	if err != nil && !errors.Is(err, io.EOF) {
-		r.cut(errBadMessages)
-		return err
-	}
-	return io.EOF
 }
 
 // Close has a Read that waits return.
