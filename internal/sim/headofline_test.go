@@ -42,6 +42,7 @@ func newCounter(replicas []scale.ReplicaID, blind bool) *counter {
 func (c *counter) clock() time.Time { return time.Unix(0, 0).Add(c.now) }
 
 func (c *counter) act(t *testing.T, effects []admission.Effect) {
+	t.Helper()
 	for _, e := range effects {
 		if e.Kind != admission.Send {
 			t.Fatalf("%+v: there is room for all", e)
@@ -56,6 +57,7 @@ func (c *counter) act(t *testing.T, effects []admission.Effect) {
 
 // arrive lets time pass until then, and a request come.
 func (c *counter) arrive(t *testing.T, at time.Duration, w engine.Work) {
+	t.Helper()
 	for {
 		first, next := scale.ReplicaID(""), at
 		for id, e := range c.engines {
