@@ -144,7 +144,7 @@ func troubled(span time.Duration) sim.Faults {
 func TestEveryDecisionIsMadeAgainToTheSameBytes(t *testing.T) {
 	span := 3 * time.Hour
 	if raceDetector || testing.Short() {
-		span = 12 * time.Minute
+		span = 4 * time.Minute
 	}
 	everywhere(t, func(t *testing.T, p site) {
 		t.Helper()
@@ -184,7 +184,7 @@ func TestEveryDecisionIsMadeAgainToTheSameBytes(t *testing.T) {
 func anyMoment(t *testing.T, g *governor) {
 	t.Helper()
 	for i := range 20 {
-		at := trace.Epoch().Add(time.Minute + time.Duration(i)*31777*time.Millisecond)
+		at := trace.Epoch().Add(time.Minute + time.Duration(i)*7777*time.Millisecond)
 		c, found, err := g.store.Chain(t.Context(), "chat", at)
 		if err != nil || !found || c.Broken != nil {
 			t.Fatalf("%v: found %t, %v, %v", at, found, err, c.Broken)

@@ -39,6 +39,9 @@ func sum(stretches []scale.Stretch) scale.Stretch {
 
 // Whatever the step, and wherever the levels meet, history adds up to the same.
 func TestHistoryAddsUpAtEveryStep(t *testing.T) {
+	if raceDetector {
+		t.Skip("make test runs it without the race detector, under which it takes ten times as long")
+	}
 	everywhere(t, func(t *testing.T, p site) {
 		t.Helper()
 		s := openAt(t, p)
@@ -119,6 +122,9 @@ func TestHistoryIsMadeUpForAfterARestart(t *testing.T) {
 
 // Each level goes after its own time, and what is left still tells of the whole.
 func TestHistoryIsKeptByItsLevel(t *testing.T) {
+	if raceDetector {
+		t.Skip("make test runs it without the race detector, under which it takes ten times as long")
+	}
 	everywhere(t, func(t *testing.T, p site) {
 		t.Helper()
 		s := openAt(t, p)
