@@ -21,7 +21,7 @@ demo: ## Run the two-minute demo: emulated model servers, a spike, a report.
 test: ## Run all tests, unit and integration, with the race detector; then a thousand simulated worlds without.
 	$(GO) test -race -timeout 10m ./...
 	$(GO) test -timeout 10m -run '^TestSeeds$$' -v ./internal/adversary
-	$(GO) test -timeout 10m -run 'History|EveryDecision|ADayTakes' ./internal/store
+	$(GO) test -timeout 10m -run 'History|EveryDecision|ADayTakes|WhatIsHeld' ./internal/store
 	$(GO) test -timeout 10m -run '^TestAThousandServersEveryFiveSeconds$$' -v ./internal/signals
 
 .PHONY: test-worlds

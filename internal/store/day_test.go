@@ -207,15 +207,16 @@ func anyMoment(t *testing.T, g *governor) {
 // most is what the journal of one model may take in a day of one tick a second.
 const most = 20_000_000
 
-// A part of a day tells what the whole comes to: what grows, grows evenly, and
-// the rest is bounded. With PENSTOCK_STORE_DAY it is the whole.
+// A part of a day tells what the whole comes to, within a quarter: what grows,
+// grows evenly, but for pages that the database has not filled yet. With
+// PENSTOCK_STORE_DAY it is the whole, and exact.
 func TestADayTakesNoMoreThan20MB(t *testing.T) {
 	if raceDetector || testing.Short() {
 		t.Skip("it is the same with the race detector, and takes ten times as long")
 	}
-	span := time.Hour + time.Minute // six segments
+	span, allowed := time.Hour+time.Minute, most*5/4 // six segments
 	if os.Getenv("PENSTOCK_STORE_DAY") != "" {
-		span = 24 * time.Hour
+		span, allowed = 24*time.Hour, most
 	}
 	everywhere(t, func(t *testing.T, p site) {
 		t.Helper()
@@ -230,8 +231,8 @@ func TestADayTakesNoMoreThan20MB(t *testing.T) {
 		day := float64(grows)/span.Hours()*24 + float64(bounded)
 		t.Logf("%d ticks, %.1f replicas on average: %.1f MB a day, of which %.2f MB (the newest ticks and history) grow no more; %d bytes a tick",
 			len(g.texts), float64(g.replicas)/float64(len(g.texts)), day/1e6, float64(bounded)/1e6, grows/int64(len(g.texts)))
-		if day > most {
-			t.Errorf("%.1f MB a day, should be at most %d", day/1e6, most/1_000_000)
+		if day > float64(allowed) {
+			t.Errorf("%.1f MB a day, should be at most %d", day/1e6, allowed/1_000_000)
 		}
 	})
 }

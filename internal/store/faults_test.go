@@ -137,6 +137,9 @@ func TestAServerSaysWhatIsWrongAndNoPassword(t *testing.T) {
 // What finds no room in memory is dropped, counted, and leaves a gap after which
 // Decisions can be made again.
 func TestWhatIsHeldIsBounded(t *testing.T) {
+	if raceDetector {
+		t.Skip("make test runs it without the race detector, under which it takes minutes")
+	}
 	s := fresh(t)
 	appendTick(t, s, tick1(t, 0))
 	setPages(t, s, 1)
