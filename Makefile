@@ -110,6 +110,7 @@ check: check-modules check-generated check-format check-lint ## Check formatting
 check-modules:
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
+	cd bench && $(GO) mod tidy -diff
 	cd test/clients && $(GO) mod tidy -diff
 
 # Packages that generate files. Each has a test TestReference, which says what is
