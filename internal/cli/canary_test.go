@@ -57,7 +57,7 @@ kind: InferenceAutoscaler
 metadata: {name: never}
 spec:
   model: never
-  slo: {ttft: 2s, tpot: 60ms, objective: 95%, maxHold: 2s}
+  slo: {ttft: 2s, tpot: 60ms, objective: 95%, maxHold: 6s}
   variants: [{name: tiny, accelerator: {type: generic, memory: 8GB, bandwidth: 1000GB}, PROFILE, coldStart: 1s, run: {
     command: ["{{penstock}}", leaky, --never, --port, "{{port}}", --seen, DIR/seen], ready: "/health?token=MARKURL", readyTimeout: 1s}}]
   replicas: {min: 0, max: 1}
@@ -185,14 +185,17 @@ func (c *canary) holds(note func(int, string)) {
 		c.ask(ctx, markKey, "/v1/chat/completions", `{"model":"never","messages":["`+markPrompt+`"]}`)
 	}()
 	<-done
+	held := func(n string) func() bool {
+		line := `penstock_held_requests{model="never"} `
+		return func() bool { return scrape(c.t, c.console, strings.TrimSpace(line)) == line+n }
+	}
+	until(c.t, "none is held", 10*time.Second, held("0"))
 	expired := make(chan int, 1)
 	go func() {
 		status, _ := c.chat(markKey, "never", "good")
 		expired <- status
 	}()
-	until(c.t, "one is held", 10*time.Second, func() bool {
-		return scrape(c.t, c.console, `penstock_held_requests{model="never"}`) == `penstock_held_requests{model="never"} 1`
-	})
+	until(c.t, "one is held", 10*time.Second, held("1"))
 	note(c.chat(markKey, "never", "good"))
 	note(<-expired, "")
 }
