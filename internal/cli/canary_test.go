@@ -82,7 +82,7 @@ type canary struct {
 	dir          string
 	server       *exec.Cmd
 	url, console string
-	told         bytes.Buffer // all that Penstock itself answered
+	told         lockedBuffer // all that Penstock itself answered
 }
 
 func startCanary(t *testing.T) *canary {

@@ -45,13 +45,9 @@ func followPlainly(ctx context.Context, s *show, w io.Writer) error {
 
 // followLive shows the fleet on the whole terminal.
 func followLive(ctx context.Context, s *show, std Streams) error {
-	program := tea.NewProgram(liveView{show: s}, tea.WithContext(ctx), tea.WithInput(std.In), tea.WithOutput(std.Err), tea.WithoutSignalHandler())
-	_, err := program.Run()
-	switch {
-	case errors.Is(err, tea.ErrInterrupted), err == nil && ctx.Err() == nil:
+	err := onTerminal(ctx, liveView{show: s}, tea.WithInput(std.In), tea.WithOutput(std.Err))
+	if errors.Is(err, tea.ErrInterrupted) {
 		return errors.New("stopped by the keyboard")
-	case errors.Is(err, tea.ErrProgramKilled), errors.Is(err, context.Canceled):
-		return nil // the show is over
 	}
 	return err
 }

@@ -46,9 +46,8 @@ func (c topCmd) follow(ctx context.Context, std Streams) error {
 	looking, stop := context.WithCancel(ctx)
 	defer stop()
 	v := topView{look: func(q topQuestion) topSeen { return c.look(looking, q) }, every: c.Every, server: c.Server, pages: []topPage{topFleet}}
-	program := tea.NewProgram(v, tea.WithContext(ctx), tea.WithInput(std.In), tea.WithOutput(std.Out), tea.WithoutSignalHandler())
-	_, err := program.Run()
-	if errors.Is(err, tea.ErrInterrupted) || errors.Is(err, tea.ErrProgramKilled) || errors.Is(err, context.Canceled) {
+	err := onTerminal(ctx, v, tea.WithInput(std.In), tea.WithOutput(std.Out))
+	if errors.Is(err, tea.ErrInterrupted) {
 		return nil
 	}
 	return err
