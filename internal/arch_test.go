@@ -35,7 +35,7 @@ type layer struct {
 var house = []layer{
 	{name: "words", packages: []string{"internal/scale"}, pure: true},
 	{name: "core", packages: []string{
-		"internal/forecast", "internal/capacity", "internal/planner", "internal/policy", "internal/slo",
+		"internal/forecast", "internal/shadow", "internal/capacity", "internal/planner", "internal/policy", "internal/slo",
 		"internal/admission", "internal/engine", "internal/ledger", "internal/rival", "internal/bound",
 	}, mayUse: []string{"words"}, pure: true},
 	{name: "tick", packages: []string{"internal/autoscaler"}, mayUse: []string{"words", "core"}, pure: true},
@@ -72,6 +72,7 @@ var owners = map[string][]string{
 	"github.com/jackc/pgx":                    {"internal/store"},
 	"github.com/klauspost/compress":           {"internal/store"},
 	"github.com/netresearch/go-cron":          {"internal/config"},
+	"github.com/fxamacker/cbor/":              {"tick"},
 	"github.com/pressly/goose":                {"internal/store"},
 	"github.com/prometheus/client_golang":     {"internal/gateway", "internal/console", "internal/emulator", "internal/toll", "world", "door"},
 	"github.com/prometheus/client_golang/api": {"internal/signals"},

@@ -29,10 +29,10 @@ const (
 	rising = 4 * time.Second
 	rise   = 3.0
 	damp   = 0.5
-	// sustained is the span over which demand counts as really there. The
+	// SustainedOver is the span over which demand counts as really there. The
 	// upper forecast is never below it, so that a forecast cannot argue a
 	// reaction away.
-	sustained = 4 * time.Second
+	SustainedOver = 4 * time.Second
 	// keepErrors is how many past errors calibrate the quantile.
 	keepErrors = 64
 	// priorError stands in for errors not made yet: one standard deviation.
@@ -126,7 +126,7 @@ func (s State) settle(at time.Time) State {
 	if due == 0 {
 		return s
 	}
-	actual := s.mean(at, sustained)
+	actual := s.mean(at, SustainedOver)
 	s.Errors = slices.Clone(s.Errors)
 	for _, c := range s.Checks[:due] {
 		s.Errors = append(s.Errors, max(-maxError, min(maxError, (actual-c.Mean)/spread(c.Mean))))
@@ -156,7 +156,7 @@ func (s State) At(horizon time.Duration, quantile float64) Demand {
 		return Demand{}
 	}
 	now := s.Buckets[len(s.Buckets)-1].End
-	d := Demand{Mean: s.expect(now, horizon), Sustained: s.mean(now, sustained)}
+	d := Demand{Mean: s.expect(now, horizon), Sustained: s.mean(now, SustainedOver)}
 	d.Upper = max(d.Mean+s.errorAt(quantile)*spread(d.Mean), d.Sustained)
 	if d.Mean == 0 && d.Sustained == 0 {
 		d.Upper = 0
@@ -225,6 +225,6 @@ func (s State) over(now time.Time, span time.Duration) (rate float64, measured t
 // that of a Poisson stream, floored at what one request in it amounts to, and
 // the drift of its mean.
 func spread(mean float64) float64 {
-	poisson := (mean + 1/sustained.Seconds()) / sustained.Seconds()
+	poisson := (mean + 1/SustainedOver.Seconds()) / SustainedOver.Seconds()
 	return math.Sqrt(poisson + drift*mean*drift*mean)
 }

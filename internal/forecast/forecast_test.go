@@ -83,7 +83,7 @@ func TestUpperForecastCoversItsQuantile(t *testing.T) {
 			uppers = append(uppers, s.At(10*time.Second, 0.9).Upper)
 			if i > 200 {
 				checked++
-				if s.mean(at(float64(i)), sustained) <= uppers[i-horizon] {
+				if s.mean(at(float64(i)), SustainedOver) <= uppers[i-horizon] {
 					covered++
 				}
 			}
