@@ -106,12 +106,19 @@ func (s *Server) prior(concurrency, tail float64) Times {
 		return t
 	}
 	z := math.Sqrt2 * math.Erfinv(2*math.Min(tail, 0.9999)-1)
-	t.TTFTTail = own + s.prefill(math.Max(mix.Prompt, mix.LongPrompt), c, decode) + wait + z*math.Sqrt(wait*work)
+	t.TTFTTail = own + s.prefill(math.Max(mix.Prompt, mix.LongPrompt), c, decode) + wait + math.Max(0, z-s.Learned.Late.Shift)*math.Sqrt(wait*work)
 	// A short reply of n steps meets Poisson(u/work · n·TPOT) prefills.
 	short := math.Max(1, shortOutput*steps)
-	t.TPOTTail = t.TPOT + z*math.Sqrt(u*work*(1+mix.promptCV2())*t.TPOT/short)
+	t.TPOTTail = t.TPOT + math.Max(leastDeviations, z-s.Learned.Slow.Shift)*math.Sqrt(u*work*(1+mix.promptCV2())*t.TPOT/short)
 	return t
 }
+
+const (
+	// median is the quantile of what is expected.
+	median = 0.5
+	// leastDeviations is how far above the mean a tail is at least.
+	leastDeviations = 0.25
+)
 
 // promptCV2 is the squared coefficient of variation of prompts, from how far
 // their 0.95 quantile is above the mean, as for an exponential.
@@ -142,7 +149,7 @@ func (s *Server) Concurrency(rate float64) float64 {
 		return 0
 	}
 	limit := s.engineLimit()
-	throughput := func(c float64) float64 { return c / s.Predict(c, 0.5).Service }
+	throughput := func(c float64) float64 { return c / s.Predict(c, median).Service }
 	if throughput(limit) < rate {
 		return math.Inf(1)
 	}
@@ -150,7 +157,7 @@ func (s *Server) Concurrency(rate float64) float64 {
 	for range 40 {
 		mid := (low + high) / 2
 		// Below one request at a time S is that of a lone request.
-		if mid/s.Predict(math.Max(1, mid), 0.5).Service < rate {
+		if mid/s.Predict(math.Max(1, mid), median).Service < rate {
 			low = mid
 		} else {
 			high = mid
@@ -265,7 +272,10 @@ func (s *Server) Alone(limit Limit, rate, headRoom float64) (replicas, concurren
 		return math.Inf(1), 0
 	}
 	batch := float64(limit.Batch)
-	needed := func(c float64) float64 { return rate * s.Predict(math.Max(1, c), 0.5).Service / c }
+	if headRoom == 0 {
+		return rate / limit.PerReplica, batch
+	}
+	needed := func(c float64) float64 { return rate * s.Predict(math.Max(1, c), median).Service / c }
 	low, high := 0.0, batch
 	for range 14 {
 		c := (low + high) / 2

@@ -29,7 +29,71 @@ const (
 type Learned struct {
 	Cells [cells]Cell
 	All   Cell
+	Slow  Tail // of the time per output token
+	Late  Tail // of the time to the first one
 }
+
+// Tail is how the share of requests that were too slow relates to what was
+// predicted.
+type Tail struct {
+	Shift    float64 // standard deviations that the tail is shorter
+	Expected float64 // requests predicted to be too slow, of recent ones
+	Seen     float64 // those that were
+}
+
+const (
+	// tailPrior is how many requests the predicted tail is worth.
+	tailPrior = 3.0
+	// tailMemory is how many requests of both kinds are remembered.
+	tailMemory = 40.0
+	// tailStep is by how much one slow request, or one that should have been,
+	// moves the tail.
+	tailStep  = 0.02
+	leastTail = -12.0
+	mostTail  = 12.0
+)
+
+// LearnTail takes in how many requests at a Ready Replica were slower than the
+// SLO's time per output token.
+func (s *Server) LearnTail(l scale.Latency, slo scale.SLO) Learned {
+	next := s.Learned
+	if l.Timed < 1 || !s.Profile.Tokens() || !slo.Tokens() || !(l.Concurrency > 0) {
+		return next
+	}
+	plain := *s
+	plain.Learned.Slow, plain.Learned.Late = Tail{}, Tail{}
+	mean, one := plain.Predict(math.Max(1, l.Concurrency), tailBegins), plain.Predict(math.Max(1, l.Concurrency), oneSigma)
+	next.Slow = next.Slow.learn(l.Timed, l.Slow, slo.TPOT.Seconds()-mean.TPOT, one.TPOTTail-mean.TPOT)
+	next.Late = next.Late.learn(l.Timed, l.Late, slo.TTFT.Seconds()-mean.TTFTTail, one.TTFTTail-mean.TTFTTail)
+	return next
+}
+
+// learn takes in how many of so many requests were beyond a limit that is so far
+// above the mean, with a deviation as predicted.
+func (t Tail) learn(requests, beyond int, above, deviation float64) Tail {
+	share := 0.0
+	switch {
+	case deviation > 0:
+		share = math.Erfc((above/deviation+t.Shift)/math.Sqrt2) / 2
+	case above < 0:
+		share = 1
+	}
+	expected, seen := float64(requests)*share, float64(beyond)
+	t.Expected, t.Seen = t.Expected+expected, t.Seen+seen
+	if sum := t.Expected + t.Seen; sum > tailMemory {
+		t.Expected, t.Seen = t.Expected*tailMemory/sum, t.Seen*tailMemory/sum
+	}
+	pull := math.Log((t.Expected + tailPrior) / (t.Seen + tailPrior))
+	t.Shift = math.Max(leastTail, math.Min(mostTail, t.Shift+tailStep*pull*math.Min(expected+seen, 10)))
+	return t
+}
+
+const (
+	// tailBegins is the least quantile of which Predict tells a tail, and
+	// oneSigma the one that is one standard deviation above the mean of a normal.
+	tailBegins = 0.5001
+	oneSigma   = 0.841344746
+)
 
 // Cell is a running mean of log(measured / predicted).
 type Cell struct {
@@ -53,7 +117,7 @@ func (s *Server) Learn(l scale.Latency) Learned {
 	prior := *s // the engine is busy with the mix of all, not of the few that ended
 	prior.Learned = Learned{}
 	weight := math.Sqrt(float64(l.Requests))
-	want := prior.Predict(l.Concurrency, 0.5)
+	want := prior.Predict(l.Concurrency, median)
 	measured := sample{weight: weight}
 	if s.Profile.Tokens() {
 		measured.tpot, measured.hasTPOT = logRatio(l.TPOT.Seconds(), want.TPOT)

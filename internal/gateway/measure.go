@@ -38,13 +38,13 @@ func (r *replica) spend(now time.Time) {
 type latency struct {
 	requests                     int
 	concurrency, prompts, output float64 // sums
-	streamed                     int
+	streamed, timed, slow, late  int
 	ttft, tpot, service          []time.Duration
 }
 
 // add takes in a request that ended well. A reply that was not streamed shows
 // neither first token nor pace.
-func (l *latency) add(c *call, a *attempt, concurrency float64) {
+func (l *latency) add(c *call, a *attempt, concurrency float64, slo scale.SLO) {
 	l.requests++
 	l.concurrency += concurrency
 	l.prompts += float64(c.request.PromptTokens)
@@ -56,6 +56,15 @@ func (l *latency) add(c *call, a *attempt, concurrency float64) {
 	l.streamed++
 	l.ttft = sample(l.ttft, l.streamed, c.begin.Sub(a.sent))
 	l.tpot = sample(l.tpot, l.streamed, c.served.TPOT())
+	if tpot := c.served.TPOT(); tpot > 0 && slo.TPOT > 0 {
+		l.timed++
+		if tpot > slo.TPOT {
+			l.slow++
+		}
+		if c.begin.Sub(a.sent) > slo.TTFT {
+			l.late++
+		}
+	}
 }
 
 // sample keeps each of n values with the same chance.
@@ -78,7 +87,7 @@ func (l *latency) take(now time.Time) scale.Latency {
 	out := scale.Latency{
 		At: now, Requests: l.requests, Concurrency: l.concurrency / n,
 		TTFT: median(l.ttft), TPOT: median(l.tpot), Service: median(l.service),
-		PromptTokens: l.prompts / n, OutputTokens: l.output / n,
+		PromptTokens: l.prompts / n, OutputTokens: l.output / n, Timed: l.timed, Slow: l.slow, Late: l.late,
 	}
 	*l = latency{ttft: l.ttft[:0], tpot: l.tpot[:0], service: l.service[:0]}
 	return out

@@ -348,7 +348,7 @@ func (o *owner) end(c *call, now time.Time) {
 		r := o.replicas[a.replica]
 		concurrency := o.leave(c, now)
 		if c.served.Outcome == scale.OK {
-			r.latency.add(c, a, concurrency)
+			r.latency.add(c, a, concurrency, o.model.SLO)
 			o.stats.finished(c, now)
 		}
 	}

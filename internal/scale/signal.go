@@ -65,4 +65,7 @@ type Latency struct {
 	Service      time.Duration // whole time at the replica
 	PromptTokens float64
 	OutputTokens float64
+	Timed        int // requests whose time per output token was seen
+	Slow         int // of them, those whose time per output token is above the SLO's
+	Late         int // of them, those whose first token took longer at the replica than the SLO allows
 }

@@ -141,6 +141,7 @@ func (m *meter) demand(r *run, q *admission.Queue, tokens int) scale.Demand {
 type latency struct {
 	requests                     int
 	concurrency, prompts, output float64 // sums
+	timed, slow, late            int
 	kept                         []experience
 }
 
@@ -152,6 +153,15 @@ type experience struct {
 // add takes in a request that ended well.
 func (l *latency) add(f *flight, concurrency float64, e experience, random *rand.Rand) {
 	l.requests++
+	if slo := &f.service.Model.SLO; e.tpot > 0 && slo.TPOT > 0 {
+		l.timed++
+		if e.tpot > slo.TPOT {
+			l.slow++
+		}
+		if e.ttft > slo.TTFT {
+			l.late++
+		}
+	}
 	l.concurrency += concurrency
 	l.prompts += float64(f.request.PromptTokens)
 	l.output += float64(f.request.OutputTokens)
@@ -170,7 +180,7 @@ func (l *latency) take(at time.Time) scale.Latency {
 	n := float64(l.requests)
 	out := scale.Latency{
 		At: at, Requests: l.requests, Concurrency: l.concurrency / n,
-		PromptTokens: l.prompts / n, OutputTokens: l.output / n,
+		PromptTokens: l.prompts / n, OutputTokens: l.output / n, Timed: l.timed, Slow: l.slow, Late: l.late,
 	}
 	var room [samples]time.Duration
 	median := func(of func(*experience) time.Duration) time.Duration {

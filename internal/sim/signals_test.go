@@ -52,7 +52,7 @@ func TestSignalsAreThoseOfTheGateway(t *testing.T) {
 	load := scale.Load{
 		InFlight: see(0), Running: see(0), Waiting: see(0), KVCacheUsage: see(0), Busy: see(0.2),
 		Latency: scale.Latency{
-			At: now, Requests: 4, Concurrency: 1, TTFT: 10 * ms, TPOT: 10 * ms, Service: 50 * ms, PromptTokens: 5, OutputTokens: 5,
+			At: now, Requests: 4, Concurrency: 1, TTFT: 10 * ms, TPOT: 10 * ms, Service: 50 * ms, PromptTokens: 5, OutputTokens: 5, Timed: 4,
 		},
 	}
 	if diff := cmp.Diff(load, x.Models[0].Replicas[0].Load); diff != "" {
