@@ -81,8 +81,8 @@ type InferenceAutoscalerSpec struct {
 	// +optional
 	ScaleToZero ScaleToZero `json:"scaleToZero,omitzero"`
 
-	// Stabilisation: replicas never fall below the largest wish of this span.
-	// +kubebuilder:default="5m"
+	// Stabilisation: replicas never fall below the largest wish of this span. Where
+	// it is not given, as long as a cold start takes, and 30s at least.
 	// +optional
 	ScaleDownWindow Duration `json:"scaleDownWindow,omitempty"`
 

@@ -194,7 +194,7 @@ func fieldCases() map[string]map[string]fieldCase {
 			"spec.warmFloor.during":                   {a: nil, b: "day", with: tree{schedule0: tree{"name": "day", "start": "0 8 * * *", "duration": "2h", "min": 1}}},
 			"spec.scaleToZero.after":                  {a: "15m", b: "1m"},
 			"spec.scaleToZero.disabled":               {a: false, b: true},
-			"spec.scaleDownWindow":                    {a: "5m", b: "1m"},
+			"spec.scaleDownWindow":                    {a: nil, b: "1m"},
 			schedule0 + ".name":                       {a: "day", b: "night", with: tree{schedule0: tree{"start": "0 8 * * *", "duration": "2h", "min": 1}}},
 			schedule0 + ".start":                      {a: "0 8 * * *", b: "0 9 * * *", with: scheduled()},
 			schedule0 + ".duration":                   {a: "2h", b: "3h", with: scheduled()},

@@ -13,14 +13,13 @@ import (
 
 // Defaults of an InferenceAutoscaler.
 const (
-	defaultColdStart       = 60 * time.Second
-	defaultObjective       = 0.99
-	defaultWindow          = 28 * 24 * time.Hour
-	longestWindow          = 31 * 24 * time.Hour // for which package slo counts
-	defaultMinHold         = 60 * time.Second
-	defaultScaleToZero     = 15 * time.Minute
-	defaultScaleDownWindow = 5 * time.Minute
-	defaultVariantMax      = 8 // where the GPUs are not declared
+	defaultColdStart   = 60 * time.Second
+	defaultObjective   = 0.99
+	defaultWindow      = 28 * 24 * time.Hour
+	longestWindow      = 31 * 24 * time.Hour // for which package slo counts
+	defaultMinHold     = 60 * time.Second
+	defaultScaleToZero = 15 * time.Minute
+	defaultVariantMax  = 8 // where the GPUs are not declared
 )
 
 // checkNames refuses a name that two models claim, or one twice.
@@ -70,7 +69,7 @@ func (f *file) checkModel(m modelObject, server Server) (scale.Model, map[string
 		Schedules:       m.checkSchedules(),
 		Signals:         f.checkSignals(m, server.Prometheus),
 		Limits:          m.checkLimits(spec.Limits),
-		ScaleDownWindow: m.positive("spec.scaleDownWindow", spec.ScaleDownWindow, defaultScaleDownWindow),
+		ScaleDownWindow: m.positive("spec.scaleDownWindow", spec.ScaleDownWindow, 0),
 		Mode:            oneOf(m.object, "spec.mode", spec.Mode, modes(), "auto"),
 	}
 	runs := map[string]Run{}

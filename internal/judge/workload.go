@@ -16,9 +16,8 @@ const (
 	// unlimited is a count that nothing comes to.
 	unlimited = 100_000
 	// As a model has them that says nothing else.
-	idleAfter       = 15 * time.Minute
-	scaleDownWindow = 5 * time.Minute
-	usualTick       = time.Second
+	idleAfter = 15 * time.Minute
+	usualTick = time.Second
 )
 
 // Ask makes a Question of a workload as a workloads.yaml has it.
@@ -57,7 +56,7 @@ func Ask(w config.Workload) (Question, error) {
 // model is one of a workload's models, as everybody is told of it.
 func model(w config.Workload, name string) scale.Model {
 	m := scale.Model{
-		Name: name, SLO: w.SLO, Mode: scale.Auto, ScaleDownWindow: scaleDownWindow,
+		Name: name, SLO: w.SLO, Mode: scale.Auto,
 		Replicas: scale.Range{Min: w.Min, Max: unlimited}, ScaleToZero: scale.ScaleToZero{After: idleAfter},
 	}
 	for _, v := range w.Variants {

@@ -13,12 +13,23 @@ type Wish struct {
 	Replicas int
 }
 
+// leastWindow is the scale-down window of a Model that says none and starts
+// quickly; one that starts slowly has that of a start: what is given up sooner
+// could not be had back.
+const leastWindow = 30 * time.Second
+
 // window keeps every target at the largest wish of the scale-down window. Only
 // wishes that are a maximum of what came after them are remembered, so that a
 // window of an hour costs no more than one of a minute. It comes before the
 // rules that merely hold what runs: what was held is not a wish.
 func window(c *Case) {
 	window := c.State.Model.ScaleDownWindow
+	if window == 0 {
+		window = leastWindow
+		for i := range c.targets {
+			window = max(window, c.Boot(c.targets[i].Target.Variant))
+		}
+	}
 	next := make([]Wish, 0, len(c.Memory.Wishes)+len(c.targets))
 	for i := range c.targets {
 		t := &c.targets[i]

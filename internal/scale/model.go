@@ -27,7 +27,7 @@ type Model struct {
 	Schedules       []Schedule
 	Signals         []BusinessSignal // figures from outside that call for replicas, sorted by name
 	Limits          Limits
-	ScaleDownWindow time.Duration // stabilisation: a fleet never falls below the largest wish of this window
+	ScaleDownWindow time.Duration // stabilisation: a fleet never falls below the largest wish of this window; 0 for that of a cold start
 	Mode            Mode
 }
 
