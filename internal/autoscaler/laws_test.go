@@ -335,3 +335,31 @@ func BenchmarkStep(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*models), "µs/model")
 	b.ReportMetric(float64(len(text))/models, "bytes/model")
 }
+
+// BenchmarkEncode writes the Memory of a Model that was watched for a day.
+func BenchmarkEncode(b *testing.B) {
+	s := scale.Snapshot{Now: lawStart, Tick: time.Second, Offerings: []scale.Offering{{Accelerator: "a100", Capacity: scale.OnDemand, PricePerHour: 2}}}
+	state := scale.ModelState{Model: scale.Model{
+		Name: "m", SLO: scale.SLO{TTFT: time.Second, TPOT: 50 * time.Millisecond, Objective: 0.99, Window: 30 * 24 * time.Hour, MaxHold: time.Minute},
+		Replicas: scale.Range{Max: 100}, Mode: scale.Auto,
+		Variants: []scale.Variant{{Name: "a100", Accelerator: scale.Accelerator{Type: "a100", Count: 1}, Capacities: []scale.CapacityType{scale.OnDemand}, Max: 100, Profile: llama8bA100(), ColdStart: time.Minute}},
+	}, Replicas: []scale.Replica{{ID: "m0", Phase: scale.Ready, Target: scale.ScaleTarget{Model: "m", Variant: "a100", Capacity: scale.OnDemand}}}}
+	s.Models = []scale.ModelState{state}
+	var m Memory
+	for range 24 * 3600 {
+		s.Now = s.Now.Add(time.Second)
+		d := &s.Models[0].Demand
+		d.Arrivals, d.Good, d.Bad = scale.Observe(4, s.Now), scale.Observe(d.Good.Value+4, s.Now), scale.Observe(d.Bad.Value+0.01, s.Now)
+		_, m = Step(s, m)
+	}
+	size := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		raw, err := m.Encode()
+		if err != nil {
+			b.Fatal(err)
+		}
+		size = len(raw)
+	}
+	b.ReportMetric(float64(size), "bytes/model")
+}

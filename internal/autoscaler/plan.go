@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/internal/capacity"
-	"github.com/penstock/penstock/internal/forecast"
 	"github.com/penstock/penstock/internal/planner"
 	"github.com/penstock/penstock/internal/policy"
 	"github.com/penstock/penstock/internal/scale"
@@ -25,17 +24,21 @@ type size struct {
 
 // size forecasts the demand and sizes every variant for it.
 func (t *tick) size() {
-	demand := t.memory.Forecast.At(t.horizon(), quantile)
-	if t.signals == policy.Missing {
-		demand = forecast.Demand{} // what an earlier run saw is no demand of now
+	if t.signals != policy.Missing { // what an earlier run saw is no demand of now
+		t.demand = t.memory.Forecast.At(t.horizon(), quantile)
 	}
 	t.forecast = scale.Forecast{
 		Model: t.state.Model.Name, Horizon: t.horizon(), Quantile: quantile,
-		Mean: demand.Mean, Upper: demand.Upper,
+		Mean: t.demand.Mean, Upper: t.demand.Upper,
 		PromptTokens: t.mix.Prompt, LongPrompt: t.mix.LongPrompt, OutputTokens: t.mix.Output,
 	}
 	t.backlog = t.backlogRate()
-	t.sizeFor(t.state.Model.SLO)
+	t.follows = t.trusts()
+	t.limit(t.state.Model.SLO)
+	if t.ready() > 0 && t.signals != policy.Missing {
+		t.replayed = t.replay()
+	}
+	t.fill()
 	t.memory.Short = t.carried() < enough || t.memory.Short && t.carried() < plenty
 	if !t.memory.Short {
 		return
@@ -45,23 +48,50 @@ func (t *tick) size() {
 	if slo := t.state.Model.SLO; slo.Objective > shortObjective {
 		slo.Objective = shortObjective
 		t.usual = t.sizes
-		t.sizeFor(slo)
+		t.limit(slo)
+		t.fill()
 	}
 }
 
-// sizeFor sizes every variant for the forecast under an SLO.
-func (t *tick) sizeFor(slo scale.SLO) {
-	t.sizes = nil
+// limit finds how many at once a replica of every variant may serve under an SLO.
+func (t *tick) limit(slo scale.SLO) {
+	if t.follows {
+		slo = burst(slo)
+	}
+	t.sizes = make([]size, 0, len(t.state.Model.Variants))
 	for _, v := range t.state.Model.Variants {
-		server := capacity.Server{Profile: v.Profile, Learned: t.memory.variant(v.Name).Learned, Mix: t.mix}
+		server := t.server(v)
 		s := size{variant: v, limit: server.Solve(slo)}
 		if s.limit.Batch == 0 && (s.limit.Bound != capacity.ByMemory || s.limit.KVTokens > 0) {
 			// Late is better than never: one at a time, and the Plan says so.
 			s.infeasible, s.limit.Batch, s.limit.PerReplica = true, 1, 1/s.limit.At.Service
 		}
-		s.alone, s.concurrency = server.Alone(s.limit, t.forecast.Upper+t.backlog, headRoom)
 		t.sizes = append(t.sizes, s)
 	}
+}
+
+// fill finds how many replicas of every variant the forecast calls for.
+func (t *tick) fill() {
+	for i := range t.sizes {
+		s := &t.sizes[i]
+		server := t.server(s.variant)
+		s.alone, s.concurrency = server.Alone(s.limit, t.forecast.Upper+t.backlog, t.room)
+	}
+}
+
+// server is what one replica of a variant can do.
+func (t *tick) server(v scale.Variant) capacity.Server {
+	return capacity.Server{Profile: v.Profile, Learned: t.memory.variant(v.Name).Learned, Mix: t.mix}
+}
+
+// burstBurn is how many times faster than allowed a replica that is full may
+// burn the error budget. It is full in bursts only; and where requests wait
+// instead, nearly all of them are late.
+const burstBurn = 5.0
+
+func burst(slo scale.SLO) scale.SLO {
+	slo.Objective = max(min(slo.Objective, shortObjective), 1-burstBurn*(1-slo.Objective))
+	return slo
 }
 
 // carried is the share of the expected demand that all that may run would
@@ -188,6 +218,17 @@ func (t *tick) offer(v scale.Variant, capacityType scale.CapacityType) (price fl
 	return best * float64(v.Accelerator.Count), most
 }
 
+// servingOn counts the replicas of a variant that serve or will.
+func (t *tick) servingOn(variant string) int {
+	n := 0
+	for _, r := range t.state.Replicas {
+		if r.Target.Variant == variant && r.Serving() {
+			n++
+		}
+	}
+	return n
+}
+
 func (t *tick) serving(target scale.ScaleTarget) int {
 	n := 0
 	for _, r := range t.state.Replicas {
@@ -209,13 +250,15 @@ func (t *tick) why(p planner.Problem, s planner.Solution) []scale.Reason {
 			continue
 		}
 		size := t.sizeOf(c.Target.Variant)
-		add(scale.ReasonDemand, "%d on %s: %.3g req/s in %s (p%.0f); one serves %.3g, %d at once, bound by %s",
-			s.Replicas[i], c.Target.Variant, t.forecast.Upper, seconds(t.forecast.Horizon), 100*quantile,
-			size.limit.PerReplica, size.limit.Batch, size.limit.Bound)
+		add(scale.ReasonDemand, "%d on %s: %s; one serves %.3g, %d at once, bound by %s",
+			s.Replicas[i], c.Target.Variant, t.plannedFor(), size.limit.PerReplica, size.limit.Batch, size.limit.Bound)
 		if size.infeasible {
 			add(scale.ReasonInfeasible, "%s misses the SLO even with one request at a time: %s",
 				c.Target.Variant, missing(size.limit.At, t.state.Model.SLO))
 		}
+	}
+	if t.replayed && len(out) > 0 {
+		out = append(out, t.whyHeadRoom())
 	}
 	if t.backlog > 0 {
 		add(scale.ReasonBacklog, "%.0f requests are held; %.3g req/s more serve them in time", t.state.Demand.Held.Value, t.backlog)
@@ -236,6 +279,15 @@ func (t *tick) why(p planner.Problem, s planner.Solution) []scale.Reason {
 		add(scale.ReasonSteady, "Nothing is asked of %s", t.state.Model.Name)
 	}
 	return out
+}
+
+// plannedFor says what demand that is.
+func (t *tick) plannedFor() string {
+	f := t.forecast
+	if t.replayed {
+		return fmt.Sprintf("%.3g req/s in %s and head-room for %.3g", f.Mean, seconds(f.Horizon), f.Upper)
+	}
+	return fmt.Sprintf("%.3g req/s in %s (p%.0f)", f.Upper, seconds(f.Horizon), 100*f.Quantile)
 }
 
 // cheaper says so when the Plan leaves a variant that runs for another.

@@ -171,7 +171,7 @@ func (w *world) model(name string, kv map[string]string) scale.Model {
 		},
 		Replicas:        scale.Range{Min: int(w.number(get("min", "0"))), Max: int(w.number(get("max", "100")))},
 		ScaleToZero:     scale.ScaleToZero{After: w.duration(get("sleep-after", "1m")), Disabled: get("sleep-after", "1m") == "0s"},
-		ScaleDownWindow: w.duration(get("window", "0s")),
+		ScaleDownWindow: w.duration(get("window", "1s")),
 		Limits:          w.limits(kv),
 		Mode:            scale.Auto,
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/internal/capacity"
+	"github.com/penstock/penstock/internal/forecast"
 	"github.com/penstock/penstock/internal/policy"
 	"github.com/penstock/penstock/internal/scale"
 )
@@ -21,6 +22,7 @@ const (
 	// bootQuantile of the boots seen is the horizon: a mean boot would be
 	// late half of the time.
 	bootQuantile = 0.9
+	median       = 0.5
 	// amortise is over how long the cost of starting a replica is spread when
 	// variants are compared: about as long as a choice should stand.
 	amortise = 10 * time.Minute
@@ -50,7 +52,7 @@ func Step(s scale.Snapshot, m Memory) (scale.Decision, Memory) {
 	decision := scale.Decision{At: s.Now, Plans: make([]scale.Plan, 0, len(s.Models))}
 	cases := make([]policy.Case, 0, len(s.Models))
 	for _, state := range s.Models {
-		t := tick{snapshot: s, state: state, memory: m.model(state.Model.Name)}
+		t := tick{snapshot: s, state: state, memory: m.model(state.Model.Name), room: headRoom}
 		t.state, t.doubt = believe(state)
 		t.judge()
 		t.learn()
@@ -83,10 +85,14 @@ type tick struct {
 	age      time.Duration
 	doubt    string // what of the traffic can not be true
 	mix      capacity.Mix
+	demand   forecast.Demand
 	sizes    []size // by variant
 	usual    []size // those under the SLO itself, while there is a shortage
 	forecast scale.Forecast
 	backlog  float64 // requests/s that drain what waits
+	room     float64 // standard deviations left free for bursts
+	follows  bool    // the virtual fleets may choose the head-room
+	replayed bool    // and did
 }
 
 // judge says whether the Model's traffic is known, and what requests are made of.
@@ -105,68 +111,6 @@ func (t *tick) judge() {
 		t.signals = policy.Missing
 	}
 	t.mix = t.mixOf(d)
-}
-
-// mixOf is what requests are made of: as measured, else as remembered, else
-// the prior, which a client's own limit on the reply corrects downwards.
-func (t *tick) mixOf(d scale.Demand) capacity.Mix {
-	if d.PromptTokens.Known() && d.PromptTokens.Value > 0 {
-		t.memory.Mix.Prompt = d.PromptTokens.Value
-		t.memory.Mix.LongPrompt = max(d.LongPrompt.Value, d.PromptTokens.Value)
-	}
-	if d.OutputTokens.Known() && d.OutputTokens.Value > 0 {
-		t.memory.Mix.Output = d.OutputTokens.Value
-	}
-	mix, prior := t.memory.Mix, priorMix()
-	if mix.Prompt == 0 {
-		mix.Prompt, mix.LongPrompt = prior.Prompt, prior.LongPrompt
-	}
-	if mix.Output == 0 {
-		mix.Output = prior.Output
-		if limit := d.OutputLimit; limit.Known() && limit.Value > 0 {
-			mix.Output = min(mix.Output, limit.Value)
-		}
-	}
-	return mix
-}
-
-// learn takes in what was measured since the last tick.
-func (t *tick) learn() {
-	d := t.state.Demand
-	variants := make([]VariantMemory, 0, len(t.state.Model.Variants))
-	for _, v := range t.state.Model.Variants {
-		vm := t.memory.variant(v.Name)
-		for _, boot := range t.state.ColdStarts {
-			if boot.Target.Variant == v.Name {
-				vm.Boots = vm.Boots.Observe(boot.Took)
-			}
-		}
-		for _, r := range t.state.Replicas {
-			if r.Target.Variant == v.Name && settled(r) {
-				server := capacity.Server{Profile: v.Profile, Learned: vm.Learned, Mix: t.mix}
-				vm.Learned = server.Learn(r.Load.Latency)
-			}
-		}
-		variants = append(variants, vm)
-	}
-	t.memory.Variants = variants
-	if t.fresh {
-		t.memory.Forecast = t.memory.Forecast.Observe(d.Arrivals.At, d.ArrivalsOver, d.Arrivals.Value, t.horizon())
-	}
-	if d.Good.Known() && d.Bad.Known() {
-		t.memory.SLO = t.memory.SLO.Observe(t.snapshot.Now, d.Good.Value, d.Bad.Value)
-	}
-}
-
-// settling is how long a fresh replica is not typical: it gets all that was
-// held at once, which then queue for prefill together.
-const settling = 10 * time.Second
-
-// settled says whether a replica's sample may teach: requests that began while
-// it was Ready and no longer fresh.
-func settled(r scale.Replica) bool {
-	l := r.Load.Latency
-	return r.Phase == scale.Ready && l.Requests > 0 && l.At.Add(-l.Service).After(r.Since.Add(settling))
 }
 
 // boot is how long a start of the variant takes, pessimistically.
@@ -199,4 +143,15 @@ func (t *tick) backlogRate() float64 {
 		left -= t.horizon()
 	}
 	return held.Value / min(max(left/2, shortestDrain), longestDrain).Seconds()
+}
+
+// ready counts the replicas that may serve.
+func (t *tick) ready() int {
+	n := 0
+	for _, r := range t.state.Replicas {
+		if r.Phase == scale.Ready {
+			n++
+		}
+	}
+	return n
 }

@@ -34,7 +34,7 @@ func EffectOf(code scale.ReasonCode) Effect {
 		scale.ReasonMissingSignals, scale.ReasonStaleSignals, scale.ReasonOverload, scale.ReasonPaused,
 		scale.ReasonAdvise, scale.ReasonMakeBeforeBreak:
 		return DidNot
-	case scale.ReasonDemand, scale.ReasonBacklog, scale.ReasonWakeFromZero, scale.ReasonScaleToZero, scale.ReasonMin,
+	case scale.ReasonDemand, scale.ReasonHeadRoom, scale.ReasonBacklog, scale.ReasonWakeFromZero, scale.ReasonScaleToZero, scale.ReasonMin,
 		scale.ReasonWarmFloor, scale.ReasonSchedule, scale.ReasonSignal, scale.ReasonInterruption, scale.ReasonTakingSlot, scale.ReasonGivingSlot,
 		scale.ReasonCheaper, scale.ReasonOverdue, scale.ReasonSteady:
 		return Because

@@ -80,6 +80,7 @@ type ReasonCode int
 // The reason codes, in the order of docs/reference/reasons.md.
 const (
 	ReasonDemand          ReasonCode = iota + 1 // sized from forecast work
+	ReasonHeadRoom                              // how the head-room over it was found
 	ReasonBacklog                               // sized to drain what waits
 	ReasonWakeFromZero                          // requests wait and nothing runs
 	ReasonScaleToZero                           // idle for long enough
@@ -115,7 +116,7 @@ const (
 )
 
 var reasonNames = []string{
-	"demand", "backlog", "wake-from-zero", "scale-to-zero", "idle", "min", "max", "warm-floor", "schedule", "signal",
+	"demand", "head-room", "backlog", "wake-from-zero", "scale-to-zero", "idle", "min", "max", "warm-floor", "schedule", "signal",
 	"up-rate", "down-rate", "fleet-up-rate", "fleet-down-rate", "scale-down-window", "cost-cap", "fleet-cost-cap",
 	"missing-signals", "stale-signals", "overload", "interruption", "paused", "advise", "no-free-slot",
 	"taking-slot", "giving-slot", "make-before-break", "cheaper-variant", "infeasible", "shortage", "overdue",
