@@ -33,6 +33,7 @@ type ModelMemory struct {
 	Mix      capacity.Mix // a mean over some minutes; parts never known are zero
 	Prompts  Weighed      // what the mix is a mean over
 	Outputs  Weighed
+	Presence Presence
 	Short    bool // all that may run is too little, see enough
 	SLO      slo.State
 	Policy   policy.Memory

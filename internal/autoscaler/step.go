@@ -54,6 +54,7 @@ func Step(s scale.Snapshot, m Memory) (scale.Decision, Memory) {
 	for _, state := range s.Models {
 		t := tick{snapshot: s, state: state, memory: m.model(state.Model.Name), room: headRoom}
 		t.state, t.doubt = believe(state)
+		t.suspect()
 		t.judge()
 		t.learn()
 		t.size()
