@@ -9,8 +9,11 @@ import (
 const (
 	priceSteps = 11
 	// aim is the share of what may miss the SLO that is aimed at: what is
-	// promised is missed rather less than allowed.
-	aim = 0.88
+	// promised is missed rather less than allowed. It grows from youngAim within
+	// young: a first day has nothing to make good for its mistakes.
+	aim      = 0.88
+	youngAim = 0.45
+	young    = 48 * time.Hour
 	// chooseEvery is how often fleets are chosen.
 	chooseEvery = time.Minute
 	// better is by how much another fleet must be cheaper to be chosen.
@@ -108,11 +111,17 @@ func (s State) score(span, work float64, t Terms) State {
 	return s
 }
 
+// allowed is the share of the work that is aimed at being late.
+func (s *State) allowed(objective float64) float64 {
+	age := math.Min(math.Max(float64(s.At.Sub(s.Began))/float64(young), 0), 1)
+	return (youngAim + (aim-youngAim)*age) * (1 - objective)
+}
+
 // bank notes what was really late against what is allowed, and learns how much
 // more that is than the fluid says.
 func (s State) bank(work, late, objective float64, t Terms) State {
 	usual := s.Usual.work()
-	allowed := aim * (1 - objective)
+	allowed := s.allowed(objective)
 	perStep := allowed / float64(s.Step)
 	s.Bank += (allowed*work - late) / usual
 	s.Bank = math.Min(math.Max(s.Bank, -perStep*float64(bankDebt)), perStep*float64(bankSpan))
@@ -162,7 +171,7 @@ func (s State) choose(objective float64) State {
 			*at = int16(best)
 		}
 	}
-	allowed := aim * (1 - objective)
+	allowed := s.allowed(objective)
 	full := allowed * float64(bankSpan) / float64(s.Step)
 	target := allowed * math.Min(math.Max(1+bankGain*s.Bank/full, leastAim), mostAim)
 	s.Choice.Cost = math.Inf(1)

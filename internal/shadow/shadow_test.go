@@ -116,6 +116,17 @@ func TestTheObjectiveIsKeptAndNotMuchMore(t *testing.T) {
 	}
 }
 
+// TestAFirstDayIsLateForLess: it has nothing to make good for its mistakes.
+func TestAFirstDayIsLateForLess(t *testing.T) {
+	w := ofWorld(noisy(40)).live(24 * time.Hour)
+	first := w.lateShare()
+	w.live(2 * 24 * time.Hour).forget().live(24 * time.Hour)
+	t.Logf("%.4f late in the first day, %.4f in the fourth", first, w.lateShare())
+	if first > 0.8*(1-objective) || w.state.Choice.Aim < w.state.allowed(objective)*leastAim {
+		t.Errorf("%.4f late in the first day, %.4f are allowed", first, 1-objective)
+	}
+}
+
 // TestABadForecastIsNotBought: beside a plain one, a random and an adversarial
 // forecast cost next to nothing.
 func TestABadForecastIsNotBought(t *testing.T) {
