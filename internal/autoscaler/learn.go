@@ -24,12 +24,12 @@ const (
 func (t *tick) mixOf(d scale.Demand) capacity.Mix {
 	now, tick, rate := t.snapshot.Now, t.snapshot.Tick, d.Arrivals.Value
 	if d.PromptTokens.Known() && d.PromptTokens.Value > 0 {
-		gain := t.memory.Prompts.gain(now, tick, rate)
+		gain := t.steadily(t.memory.Prompts.gain(now, tick, rate))
 		follow(&t.memory.Mix.Prompt, d.PromptTokens.Value, gain)
 		follow(&t.memory.Mix.LongPrompt, max(d.LongPrompt.Value, d.PromptTokens.Value), gain)
 	}
 	if d.OutputTokens.Known() && d.OutputTokens.Value > 0 {
-		follow(&t.memory.Mix.Output, d.OutputTokens.Value, t.memory.Outputs.gain(now, tick, rate))
+		follow(&t.memory.Mix.Output, d.OutputTokens.Value, t.steadily(t.memory.Outputs.gain(now, tick, rate)))
 	}
 	mix, prior := t.memory.Mix, priorMix()
 	if mix.Prompt == 0 {
@@ -108,10 +108,22 @@ func (w *Weighed) gain(now time.Time, tick time.Duration, rate float64) float64 
 		since = tick
 	}
 	rate = min(rate, mostRate)
-	newest := max(1, rate*since.Seconds())
+	newest := rate * since.Seconds()
 	most := min(max(mixOver, rate*leastMix.Seconds()), rate*mostMix.Seconds())
 	w.Requests, w.At = min(w.Requests+newest, max(newest, most)), now
+	if w.Requests <= 0 {
+		return 0
+	}
 	return newest / w.Requests
+}
+
+// steadily is the weight of the newest measurement: all, before the virtual fleets
+// are followed, for a first mean over few requests would stay for long.
+func (t *tick) steadily(gain float64) float64 {
+	if !t.follows {
+		return 1
+	}
+	return gain
 }
 
 // follow moves a mean towards a value; the first value is the mean.

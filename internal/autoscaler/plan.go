@@ -33,7 +33,6 @@ func (t *tick) size() {
 		PromptTokens: t.mix.Prompt, LongPrompt: t.mix.LongPrompt, OutputTokens: t.mix.Output,
 	}
 	t.backlog = t.backlogRate()
-	t.follows = t.trusts()
 	t.limit(t.state.Model.SLO)
 	if t.ready() > 0 && t.signals != policy.Missing {
 		t.replayed = t.replay()
@@ -79,9 +78,14 @@ func (t *tick) fill() {
 	}
 }
 
-// server is what one replica of a variant can do.
+// server is what one replica of a variant can do. Tails of a few minutes are not
+// learnt yet: they would move the batch limit to and fro.
 func (t *tick) server(v scale.Variant) capacity.Server {
-	return capacity.Server{Profile: v.Profile, Learned: t.memory.variant(v.Name).Learned, Mix: t.mix}
+	s := capacity.Server{Profile: v.Profile, Learned: t.memory.variant(v.Name).Learned, Mix: t.mix}
+	if !t.follows {
+		s.Learned.Slow, s.Learned.Late = capacity.Tail{}, capacity.Tail{}
+	}
+	return s
 }
 
 // burstBurn is how many times faster than allowed a replica that is full may

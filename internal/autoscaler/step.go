@@ -111,6 +111,7 @@ func (t *tick) judge() {
 	default:
 		t.signals = policy.Missing
 	}
+	t.follows = t.trusts()
 	t.mix = t.mixOf(d)
 }
 
