@@ -52,11 +52,13 @@ func (f *fleet) spend(samples []Sample, t Terms) (bill, late float64) {
 func wish(rate, backlog float64, t Terms) float64 { return (rate + backlog/drain) / t.Rate() }
 
 // Settle rounds a wish to whole replicas: within the dead band, what there is.
+// No fleet is larger than it can be remembered.
 func Settle(wish float64, total int, t Terms) int {
-	if math.Abs(wish-float64(total)) <= band*float64(total) && total <= t.Most {
+	most := min(t.Most, math.MaxInt16)
+	if math.Abs(wish-float64(total)) <= band*float64(total) && total <= most {
 		return max(1, total)
 	}
-	return min(max(1, int(math.Ceil(wish-1e-9))), t.Most)
+	return int(math.Min(math.Max(1, math.Ceil(wish-1e-9)), float64(most)))
 }
 
 // order makes a fleet what it wishes to be: more at once, fewer when none of

@@ -208,6 +208,16 @@ func TestMoreCannotBeHadThanThereIs(t *testing.T) {
 	}
 }
 
+func TestAnAbsurdWishIsBounded(t *testing.T) {
+	terms := ordinary()
+	terms.Most = 100_000
+	for _, wish := range []float64{40_000, 1e18, 1e300, math.Inf(1)} {
+		if n := Settle(wish, 3, terms); n != math.MaxInt16 {
+			t.Errorf("a wish for %g is settled at %d", wish, n)
+		}
+	}
+}
+
 // TestWhatIsWrittenComesBack: a run that is written and read every hour is the
 // same to the bit.
 func TestWhatIsWrittenComesBack(t *testing.T) {
